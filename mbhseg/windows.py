@@ -1,0 +1,37 @@
+"""CT windows: from Hounsfield units to 8-bit grey, one function for every stage."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Window(NamedTuple):
+    """A display window in Hounsfield units: grey runs from level - width/2 to level + width/2."""
+
+    name: str
+    level: float
+    width: float
+
+    @property
+    def low(self) -> float:
+        return self.level - self.width / 2
+
+    @property
+    def high(self) -> float:
+        return self.level + self.width / 2
+
+
+def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
+    """Map HU to 0..255 grey, linearly inside the window, clipped outside; same shape, uint8.
+
+    Rounds half to even. A window of low 0 and width 255 (the seed's) is the identity on
+    whole HU from 0 to 255. An empty array gives an empty array.
+    """
+    scaled = (hu.astype(np.float32) - np.float32(window.low)) * np.float32(255 / window.width)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def to_channels(hu: NDArray[Any], windows: tuple[Window, ...]) -> NDArray[np.uint8]:
+    """Stack one grey image a window on a new last axis: shape (..., len(windows)), uint8."""
+    return np.stack([to_grey(hu, window) for window in windows], axis=-1)

@@ -1,0 +1,23 @@
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The repository's root."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def real_ct() -> Path:
+    """The folder of real CT slices and the eight-case archive; skips where it is not there."""
+    folder = Path(os.environ.get("MBHSEG_REAL_CT", REPO.parent / "shared" / "real_ct"))
+    if not (folder / "slices").is_dir():
+        pytest.skip(f"no real CT data at {folder}; set MBHSEG_REAL_CT to its folder")
+    return folder
