@@ -1,0 +1,1 @@
+"""FlexUNet: network, losses, training and inference. Alone in mbhseg to import Keras."""
