@@ -1,0 +1,170 @@
+"""Label volumes as RGB mask PNGs, and back: the seed's colour code, exact both ways.
+
+Soft targets are stored as the votes themselves: one 8-bit grey PNG a slice, 6 H x W, the six
+labels' images one below the other (background first), each pixel the number of raters who chose
+that label. The six numbers of a pixel sum to the number of raters, so fractions are exact.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mbhseg.archive import Archive, CaseFiles
+from mbhseg.classes import CLASSES, KEYS
+from mbhseg.errors import InputError
+from mbhseg.files import atomic_dir
+from mbhseg.png import read_grey, read_image, write_png
+from mbhseg.raters import Labels, count_votes, decide, fractions_of, single_rater
+from mbhseg.slices import find_case, resize_labels, save_pixels, slice_name, to_display
+from mbhseg.volumes import label_array
+
+__all__ = ["Consensus", "decode_rgb", "encode_rgb", "read_mask", "read_soft", "run", "write_png"]
+
+PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)
+COLUMNS = ("file", "bytes", "sha256", "classes")
+
+
+class Consensus(NamedTuple):
+    """How the raters' labels become one; see `mbhseg.raters.consensus`."""
+
+    method: str = "majority"
+    ties: str = "background"
+    rater: int | None = None
+
+
+class MaskRow(NamedTuple):
+    """One row of a manifest of masks; `classes` as in `IPH,SAH`, empty without a bleed."""
+
+    file: str
+    bytes: int
+    sha256: str
+    classes: str
+
+
+def encode_rgb(labels: Labels) -> NDArray[np.uint8]:
+    """Colour code of labels 0..5: [H, W] to RGB [H, W, 3]. Raises ValueError for another label."""
+    if labels.size and labels.max() >= len(CLASSES):
+        raise ValueError(f"label {labels.max()} is outside 0..{len(CLASSES) - 1}")
+    return PALETTE[labels]
+
+
+def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
+    """Labels [H, W] uint8 of an RGB mask [H, W, 3]; undoes `encode_rgb`.
+
+    Raises InputError that names the colour and `where` if a pixel has a colour of no class.
+    """
+    labels = np.zeros(rgb.shape[:2], np.uint8)
+    for c in CLASSES[1:]:
+        labels[(rgb == np.array(c.rgb, np.uint8)).all(axis=-1)] = c.label
+    wrong = (PALETTE[labels] != rgb).any(axis=-1)
+    if wrong.any():
+        colour = tuple(int(value) for value in rgb[wrong][0])
+        raise InputError(
+            where,
+            f"colour {colour} in {int(wrong.sum())} pixels is of no class",
+            "Make the mask again, as PNG and without smoothing",
+        )
+    return labels
+
+
+def read_mask(path: str | Path) -> Labels:
+    """Labels [H, W] uint8 of a mask PNG; InputError if unreadable or of an unknown colour."""
+    return decode_rgb(read_image(path), path)
+
+
+def encode_votes(counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Vote counts [H, W, 6] as the grey image [6 H, W] that is stored."""
+    return np.ascontiguousarray(np.moveaxis(counts, -1, 0)).reshape(-1, counts.shape[1])
+
+
+def read_soft(path: str | Path) -> NDArray[np.float32]:
+    """Vote fractions [H, W, 6] float32 of a stored slice; the last axis sums to 1.
+
+    Raises InputError if the file is no image of votes: the six numbers of every pixel must have
+    one sum above 0, the number of raters.
+    """
+    image = read_grey(path)
+    stack = image.reshape(len(CLASSES), -1, image.shape[1]) if len(image) % 6 == 0 else image[:0]
+    raters = stack.sum(axis=0, dtype=np.int64)
+    if not raters.size or raters.min() != raters.max() or raters.min() == 0:
+        raise InputError(path, "not an image of votes", "Run rasterize again")
+    return np.moveaxis(stack, 0, -1).astype(np.float32) / np.float32(raters.flat[0])
+
+
+def classes_in(labels: Labels) -> str:
+    """Keys of the classes in a mask, in the order of the labels: `IPH,SAH`; empty if none."""
+    present = np.bincount(labels.reshape(-1), minlength=len(CLASSES))[1:]
+    return ",".join(key for key, count in zip(KEYS, present, strict=True) if count)
+
+
+def run(
+    archive_path: str | Path,
+    planes: Mapping[str, Sequence[int]],
+    consensus: Consensus,
+    size: int | None,
+    per_rater: bool,
+    out_dir: str | Path,
+) -> pd.DataFrame:
+    """Write the masks of one shard below the folder `out_dir`, whole or not at all.
+
+    `planes` maps each case of the shard to the planes to keep. Writes
+    consensus/<case>_<zzz>.png; with `per_rater` rater<k>/<case>_<zzz>.png for each rater of the
+    case; with the method `soft` the votes, soft/<case>_<zzz>.png. The consensus is made of the
+    whole volume, so a mask does not depend on which other planes are kept.
+
+    Returns the manifest: file, bytes, sha256, classes (in the mask; empty for votes); sorted by
+    file. Raises InputError for a case that the archive does not hold, has no rater, or not the
+    rater asked for.
+    """
+    rows: list[MaskRow] = []
+    with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
+        for case in sorted(planes):
+            files = find_case(archive, case)
+            rows += write_case(archive, files, planes[case], consensus, size, per_rater, partial)
+    return pd.DataFrame(sorted(rows), columns=list(COLUMNS))
+
+
+def write_case(
+    archive: Archive,
+    case_files: CaseFiles,
+    planes: Sequence[int],
+    consensus: Consensus,
+    size: int | None,
+    per_rater: bool,
+    out_dir: Path,
+) -> list[MaskRow]:
+    """Write one case's masks below `out_dir`; see `run`. Without planes nothing is read."""
+    if not planes:
+        return []
+    case = case_files.case
+    labels = {
+        rater: label_array(archive.nifti(member), member)
+        for rater, member in case_files.labels.items()
+    }
+    if consensus.method == "rater":
+        volumes = {"consensus": single_rater(labels, consensus.rater, case)}
+        soft = None
+    else:
+        votes = count_votes(labels, case)
+        volumes = {"consensus": decide(votes, consensus.method, consensus.ties)}
+        soft = fractions_of(votes) if consensus.method == "soft" else None
+    if per_rater:
+        volumes |= {f"rater{rater}": volume for rater, volume in labels.items()}
+    rows = []
+    for folder, volume in volumes.items():
+        (out_dir / folder).mkdir(exist_ok=True)
+        for plane in planes:
+            mask = resize_labels(to_display(volume[:, :, plane]), size)
+            name = f"{folder}/{slice_name(case, plane)}"
+            rows.append(MaskRow(*save_pixels(out_dir, name, encode_rgb(mask)), classes_in(mask)))
+    if soft is not None:
+        (out_dir / "soft").mkdir(exist_ok=True)
+        for plane in planes:
+            counts = resize_labels(to_display(soft.plane(plane)), size)
+            name = f"soft/{slice_name(case, plane)}"
+            rows.append(MaskRow(*save_pixels(out_dir, name, encode_votes(counts)), ""))
+    return rows

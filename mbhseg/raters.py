@@ -1,0 +1,235 @@
+"""Several raters' labels of one scan made into one: votes, STAPLE, set rules, soft targets.
+
+All methods decide a voxel from its vote alone (and, for STAPLE, from how often each vote
+occurs), so the work is done once for each distinct vote, found among the voxels that any rater
+drew; the background voxels, nearly all of a scan, are only counted.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.classes import CLASSES
+from mbhseg.errors import InputError
+
+METHODS = ("majority", "union", "intersection", "staple", "rater", "soft")
+TIES = ("background", "foreground", "lowest")
+N_LABELS = len(CLASSES)
+
+Labels = NDArray[np.uint8]
+
+
+class Votes(NamedTuple):
+    """The raters' votes on the voxels that at least one of them drew.
+
+    Attributes:
+        shape: of the volume.
+        voxels: int64 [n], flat positions of those voxels, ascending, first axis fastest.
+        patterns: uint8 [p, r], the distinct votes, one column a rater.
+        which: intp [n], the row of `patterns` that each voxel has.
+        sizes: int64 [p], the number of voxels of each pattern.
+    """
+
+    shape: tuple[int, ...]
+    voxels: NDArray[np.int64]
+    patterns: Labels
+    which: NDArray[np.intp]
+    sizes: NDArray[np.int64]
+
+    @property
+    def background(self) -> int:
+        """The number of voxels that no rater drew."""
+        return int(np.prod(self.shape, dtype=np.int64)) - len(self.voxels)
+
+    def counts(self) -> NDArray[np.int64]:
+        """Votes for each label, [p, 6]; every row sums to the number of raters."""
+        return (self.patterns[:, :, None] == np.arange(N_LABELS)).sum(axis=1)
+
+    def volume(self, decided: Labels) -> Labels:
+        """A label volume from one label a pattern (uint8 [p]); background elsewhere."""
+        labels = np.zeros(self.shape, np.uint8, order="F")
+        labels.reshape(-1, order="F")[self.voxels] = decided[self.which]
+        return labels
+
+
+class VoteFractions(NamedTuple):
+    """Soft targets, sparse: the share of raters for each label, as exact counts.
+
+    `counts` uint8 [n, 6] holds the votes on the voxels `voxels` (as in `Votes`), `raters` their
+    number; every other voxel is background for all raters.
+    """
+
+    shape: tuple[int, ...]
+    voxels: NDArray[np.int64]
+    counts: NDArray[np.uint8]
+    raters: int
+
+    def plane(self, k: int) -> NDArray[np.uint8]:
+        """Vote counts [x, y, 6] of the plane k; they sum to `raters` in every voxel."""
+        area = self.shape[0] * self.shape[1]
+        first, last = np.searchsorted(self.voxels, (k * area, (k + 1) * area))
+        plane = np.zeros((area, N_LABELS), np.uint8)
+        plane[:, 0] = self.raters
+        plane[self.voxels[first:last] - k * area] = self.counts[first:last]
+        return plane.reshape(*self.shape[:2], N_LABELS, order="F")
+
+
+def consensus(
+    labels: Mapping[int, Labels],
+    method: str,
+    ties: str = "background",
+    rater: int | None = None,
+    where: str = "consensus",
+) -> Labels:
+    """One label volume from the raters'.
+
+    Args:
+        labels: rater -> uint8 labels 0..5, all of one shape.
+        method: `majority`: the label with the most votes, background being a vote like any other;
+            `union`: where any rater drew, the most voted bleed, the lowest label at a tie;
+            `intersection`: the label that all raters agree on, background elsewhere;
+            `staple`: see `staple`;
+            `rater`: the labels of `rater`;
+            `soft`: the largest vote fraction, the lowest label at a tie (the hard counterpart
+            of `vote_fractions`).
+        ties: for `majority`: `background`; `foreground`: the most voted bleed, the lowest label
+            among equals; `lowest`: the lowest of the tied labels, background being 0.
+        rater: for `rater`.
+        where: the case, for messages.
+
+    Returns:
+        uint8 labels of the same shape, first axis fastest in memory. Volumes without a bleed
+        give a volume without a bleed.
+
+    Raises:
+        InputError: no rater at all, the shapes differ, or `rater` did not draw this case.
+        ValueError: unknown `method` or `ties`.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}, not one of {', '.join(METHODS)}")
+    if ties not in TIES:
+        raise ValueError(f"ties is {ties!r}, not one of {', '.join(TIES)}")
+    if method == "rater":
+        return single_rater(labels, rater, where)
+    return decide(count_votes(labels, where), method, ties)
+
+
+def single_rater(labels: Mapping[int, Labels], rater: int | None, where: str) -> Labels:
+    """The labels of one rater; InputError if this rater did not draw the case."""
+    if rater is None or rater not in labels:
+        drew = ", ".join(str(k) for k in sorted(labels)) or "none"
+        raise InputError(
+            where,
+            f"rater {rater} did not draw this case (raters: {drew})",
+            "Choose another consensus method, or exclude the case",
+        )
+    return labels[rater]
+
+
+def count_votes(labels: Mapping[int, Labels], where: str = "consensus") -> Votes:
+    """Gather the votes on every voxel that a rater drew; columns in the order of the raters.
+
+    Raises InputError if there is no rater or the shapes differ.
+    """
+    if not labels:
+        raise InputError(where, "no rater drew this case", "Exclude it (qc.on_error: exclude)")
+    raters = sorted(labels)
+    shape = labels[raters[0]].shape
+    for k in raters:
+        if labels[k].shape != shape:
+            raise InputError(
+                where,
+                f"labels of rater {k} are {labels[k].shape}, of rater {raters[0]} {shape}",
+                "Exclude it (qc.on_error: exclude)",
+            )
+    flat = [labels[k].reshape(-1, order="F") for k in raters]
+    drawn = flat[0] != 0
+    for votes in flat[1:]:
+        drawn |= votes != 0
+    index = np.flatnonzero(drawn)
+    voted = np.stack([votes[index] for votes in flat], axis=1)
+    patterns, which, sizes = np.unique(voted, axis=0, return_inverse=True, return_counts=True)
+    return Votes(shape, index, patterns, which.reshape(-1), sizes)
+
+
+def decide(votes: Votes, method: str, ties: str = "background") -> Labels:
+    """Apply a voting method of `consensus` (all but `rater`) to gathered votes."""
+    if method == "staple":
+        return votes.volume(staple(votes))
+    counts = votes.counts()
+    bleed = (counts[:, 1:].argmax(axis=1) + 1).astype(np.uint8)  # argmax: the first, the lowest
+    if method == "union":
+        return votes.volume(bleed)
+    if method == "intersection":
+        agreed = counts.max(axis=1) == votes.patterns.shape[1]
+        return votes.volume(np.where(agreed, bleed, 0).astype(np.uint8))
+    winner = counts.argmax(axis=1).astype(np.uint8)
+    if method == "soft" or ties == "lowest":
+        return votes.volume(winner)
+    tied = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    at_ties = bleed if ties == "foreground" else np.zeros_like(bleed)
+    return votes.volume(np.where(tied, at_ties, winner))
+
+
+def staple(votes: Votes, tolerance: float = 1e-5, max_iterations: int = 1000) -> Labels:
+    """Multi-label STAPLE: expectation maximisation of each rater's confusion matrix.
+
+    Warfield, Zou and Wells (IEEE TMI 2004) in the multi-label form of Rohlfing, Russakoff and
+    Maurer (IPMI 2003), over the whole volume, background included, with the conventions of
+    ITK's MultiLabelSTAPLEImageFilter: the prior of a label is its share among all raters' voxels,
+    the matrices start from the majority vote, and the iteration stops when no entry moves by
+    more than `tolerance`. Equal votes have equal posteriors, so one step costs distinct votes x
+    raters x labels.
+
+    Returns one label a pattern, uint8 [p]; equally probable labels give background.
+    """
+    patterns = np.vstack([votes.patterns, np.zeros((1, votes.patterns.shape[1]), np.uint8)])
+    sizes = np.append(votes.sizes, votes.background).astype(np.float64)
+    onehot = (patterns[:, :, None] == np.arange(N_LABELS)).astype(np.float64)  # [p, r, voted]
+    prior = np.einsum("p,prv->v", sizes, onehot)
+    prior /= prior.sum()
+    counts = onehot.sum(axis=1)
+    top = counts == counts.max(axis=1, keepdims=True)
+    undecided = top.sum(axis=1) > 1
+    weights = np.where(undecided[:, None], 0.0, top)
+    confusion = _confusion(onehot, weights * sizes[:, None])
+    for _ in range(max_iterations):
+        weights = _posterior(onehot, prior, confusion)
+        updated = _confusion(onehot, weights * sizes[:, None])
+        moved = np.abs(updated - confusion).max()
+        confusion = updated
+        if moved < tolerance:
+            break
+    posterior = _posterior(onehot, prior, confusion)[:-1]
+    best = posterior.max(axis=1, keepdims=True, initial=0)
+    equal = np.isclose(posterior, best, rtol=1e-9, atol=0).sum(axis=1) > 1
+    return np.where(equal, 0, posterior.argmax(axis=1)).astype(np.uint8)
+
+
+def _posterior(
+    onehot: NDArray[np.float64], prior: NDArray[np.float64], confusion: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """P(true label | votes) [p, t], from P(vote | true label) [r, v, t]."""
+    weights = prior * np.einsum("prv,rvt->prt", onehot, confusion).prod(axis=1)
+    total = weights.sum(axis=1, keepdims=True)
+    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+
+
+def _confusion(onehot: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(vote | true label) [r, v, t] from the weight of each label in each pattern [p, t]."""
+    joint = np.einsum("prv,pt->rvt", onehot, weights)
+    total = joint.sum(axis=1, keepdims=True)
+    return np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
+
+
+def vote_fractions(labels: Mapping[int, Labels], where: str = "consensus") -> VoteFractions:
+    """Exact vote counts of every voxel that a rater drew; raises as `count_votes`."""
+    return fractions_of(count_votes(labels, where))
+
+
+def fractions_of(votes: Votes) -> VoteFractions:
+    """Soft targets from gathered votes."""
+    counts = votes.counts().astype(np.uint8)
+    return VoteFractions(votes.shape, votes.voxels, counts[votes.which], votes.patterns.shape[1])
