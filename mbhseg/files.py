@@ -92,18 +92,29 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(partial, sep=separator, index=False, lineterminator="\n")
 
 
+_TEXT_COLUMNS = {
+    *("case", "patient", "subset", "candidate", "reference", "class", "classes", "status"),
+    *("file", "image", "mask", "raters", "sha256", "image_sha256", "mask_sha256"),
+    *("severity", "what", "remedy", "orientation", "image_dtype"),
+}
+
+
 def read_table(path: str | Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a table; columns in `text` stay strings (empty cell: empty string).
 
-    Columns named case, patient, candidate, reference, file and image always stay strings,
-    so that an id such as `007` or `NA` survives.
+    The workflow's own text columns (case, patient, file, ...) always stay strings, so that an id
+    such as `007` or `NA` survives.
     """
     separator = "\t" if Path(path).suffix == ".tsv" else ","
     header = pd.read_csv(path, sep=separator, nrows=0).columns
-    always = {"case", "patient", "candidate", "reference", "file", "image", "mask", "class"}
-    strings = [name for name in header if name in always | set(text)]
-    converters: dict[Any, Any] = {name: str for name in strings}
-    return pd.read_csv(path, sep=separator, converters=converters)
+    strings = [name for name in header if name in _TEXT_COLUMNS | set(text)]
+    return pd.read_csv(
+        path,
+        sep=separator,
+        dtype=dict.fromkeys(strings, object),
+        keep_default_na=False,
+        na_values={name: [""] for name in header if name not in strings},
+    )
 
 
 MANIFEST_COLUMNS = ("file", "bytes", "sha256")

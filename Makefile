@@ -1,0 +1,47 @@
+# Two commands do all the set-up: make demo, make test. Needs python3 (3.11 to 3.13) with venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+STAMP := .venv/.locked
+
+.PHONY: demo test slow lint format bench lock envs clean
+
+$(STAMP): requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+demo: $(STAMP)  ## the whole pipeline on the phantom; ends with results/phantom/report/index.html
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	@echo "Open results/phantom/report/index.html in a browser."
+
+test: $(STAMP)  ## the tests, with coverage
+	$(BIN)/python -m pytest -q -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP)  ## what CI demands of the form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+bench: $(STAMP)  ## every benchmark, short; each prints "<name> ratio <number>" last
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick || exit 1; done
+
+lock:  ## renew requirements.lock from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
+
+envs: $(STAMP)  ## renew the pins of envs/*.yaml from the installed lock
+	$(BIN)/python tools/pin_envs.py
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,179 @@
+"""The configuration: closed schemas, errors that suggest, cross-checks, and the runs it asks for.
+
+Light on purpose: the Snakefile imports it at every call.
+"""
+
+import copy
+import difflib
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import yaml
+
+SOURCES = ("huggingface", "archive", "phantom")
+RECIPE = ("network", "training")
+SUBSETS = ("train", "valid", "test")
+NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
+RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
+_CHANNELS = 3  # the data set's images are RGB PNGs
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; one line a fault, each naming its key."""
+
+
+class Run(NamedTuple):
+    """One training: an experiment's recipe on one fold with one seed."""
+
+    experiment: str
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}-f{self.fold}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Run":
+        """The run of a name such as `flexunet-f0-s137`; ValueError if it is none."""
+        match = re.fullmatch(rf"({NAME})-f([0-9]+)-s([0-9]+)", name)
+        if not match:
+            raise ValueError(f"{name!r} is not <experiment>-f<fold>-s<seed>")
+        return cls(match[1], int(match[2]), int(match[3]))
+
+
+@functools.cache
+def schema(folder: Path) -> dict[str, Any]:
+    """The schema of the configuration, the recipe's part filled in from its own file."""
+    whole: dict[str, Any] = yaml.safe_load((folder / "config.schema.yaml").read_text())
+    recipe = yaml.safe_load((folder / "recipe.schema.yaml").read_text())["properties"]
+    whole["properties"] |= {part: recipe[part] for part in RECIPE}
+    overrides = whole["properties"]["experiments"]["additionalProperties"]["properties"]
+    overrides |= {part: _optional(recipe[part]) for part in RECIPE}
+    return whole
+
+
+def _optional(node: dict[str, Any]) -> dict[str, Any]:
+    """The schema with nothing required: an experiment states only what it changes."""
+    loose = {key: value for key, value in node.items() if key != "required"}
+    if "properties" in loose:
+        loose["properties"] = {k: _optional(v) for k, v in loose["properties"].items()}
+    return loose
+
+
+def check(config: Mapping[str, Any], schemas: Path) -> None:
+    """Raise ConfigError, one line a fault, unless `config` fits the schema and itself."""
+    rules = schema(schemas)
+    found = sorted(
+        jsonschema.Draft202012Validator(rules).iter_errors(config),
+        key=lambda error: [str(part) for part in error.absolute_path],
+    )
+    faults = [line for error in found for line in _explain(error)]
+    faults = faults or list(_contradictions(config))
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
+    where = ".".join(str(part) for part in error.absolute_path)
+    value: Any = error.validator_value
+    instance: Any = error.instance
+    if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
+        known = list(error.schema.get("properties", {}))
+        for key in sorted(set(instance) - set(known)):
+            path = f"{where}.{key}" if where else str(key)
+            yield f"config: {path} is not a key.{_suggest(str(key), known)}"
+    elif error.validator == "enum":
+        options = [str(option) for option in value]
+        yield f"config: {where} is {instance!r}.{_suggest(str(instance), options)}"
+    elif error.validator == "required":
+        missing = [key for key in value if key not in instance]
+        for key in missing:
+            yield f"config: {where + '.' if where else ''}{key} is missing"
+    else:
+        yield f"config: {where or 'the file'}: {error.message}"
+
+
+def _suggest(word: str, options: list[str]) -> str:
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{hint} Allowed: {', '.join(sorted(options))}"
+
+
+def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """Faults that no single key shows."""
+    build, slices, split = config["build"], config["slices"], config["split"]
+    for name, source in config["datasets"].items():
+        given = [key for key in SOURCES if source.get(key) is not None]
+        if len(given) != 1:
+            stated = " and ".join(given) if given else "none"
+            yield (
+                f"config: datasets.{name} needs exactly one source of {', '.join(SOURCES)}, has "
+                f"{stated}. Set the others to null"
+            )
+    for key, known in (("datasets", config["datasets"]), ("experiments", config["experiments"])):
+        for name in build[key]:
+            if name not in known:
+                yield f"config: build.{key}: {name} is not defined.{_suggest(name, list(known))}"
+    for name in slices["channels"]:
+        if name not in config["windows"]:
+            yield f"config: slices.channels: no window {name}.{_suggest(name, list(config['windows']))}"
+    if len(slices["channels"]) not in (1, _CHANNELS):
+        yield (
+            f"config: slices.channels names {len(slices['channels'])} windows. An RGB image takes "
+            f"{_CHANNELS}, or 1 for grey"
+        )
+    for fold in build["folds"]:
+        if fold >= split["folds"]:
+            yield f"config: build.folds: fold {fold} is not below split.folds, {split['folds']}"
+    if (config["raters"]["consensus"] == "rater") != (config["raters"]["rater"] is not None):
+        yield "config: raters.rater names the one rater of raters.consensus: rater, and is null else"
+    if split["by"] == "slice" and split["folds"] != 1:
+        yield "config: split.by: slice has one fold. Set split.folds to 1"
+    for name in build["experiments"]:
+        if name in config["experiments"]:
+            levels = recipe(config, name)["network"].get("levels", 1)
+            step = 2 ** (levels - 1)
+            if slices["size"] % step:
+                yield (
+                    f"config: slices.size {slices['size']} is not divisible by {step}, which "
+                    f"network.levels {levels} of experiment {name} halves it to"
+                )
+
+
+def recipe(config: Mapping[str, Any], experiment: str) -> dict[str, Any]:
+    """The network and training settings of an experiment: the common ones with its overrides."""
+    overrides = config["experiments"][experiment] or {}
+    return {part: _merged(config[part], overrides.get(part) or {}) for part in RECIPE}
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(copy.deepcopy(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else copy.deepcopy(value)
+    return merged
+
+
+def runs(config: Mapping[str, Any]) -> list[str]:
+    """Names of the runs to build, experiments first, then folds, then seeds."""
+    build = config["build"]
+    product = itertools.product(build["experiments"], build["folds"], build["seeds"])
+    return [Run(*parts).name for parts in product]
+
+
+def source_of(config: Mapping[str, Any], dataset: str) -> str:
+    """Which kind of source a data set comes from."""
+    return next(kind for kind in SOURCES if config["datasets"][dataset].get(kind) is not None)
+
+
+def windows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The window of each of the three channels: name, level and width in HU."""
+    names = config["slices"]["channels"]
+    names = names * _CHANNELS if len(names) == 1 else names
+    return [{"name": name, **config["windows"][name]} for name in names]

@@ -1,0 +1,39 @@
+"""How a workflow script runs: its log, its errors, its exit status."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mbhseg.errors import InputError
+
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def run(main: Callable[[Any], None], job: Any) -> None:
+    """Call `main(job)`, `job` being the engine's `snakemake` object.
+
+    Everything printed or logged goes to the rule's log file; on a terminal the progress bar
+    stays on the screen. Bad input ends in one line and exit status 1, a fault of the program
+    in a traceback in the log.
+    """
+    log = str(job.log[0]) if job.log else os.devnull
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    stream = open(log, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - lives with the process
+    os.dup2(stream.fileno(), sys.stdout.fileno())
+    if not sys.stderr.isatty():
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+    logging.basicConfig(stream=stream, level=logging.INFO, format=_FORMAT, force=True)
+    logging.captureWarnings(True)
+    try:
+        main(job)
+    except InputError as error:
+        logging.error("%s", error)
+        if sys.stderr.isatty():
+            print(f"mbhseg: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception:
+        logging.exception("%s failed", job.rule)
+        sys.exit(1)

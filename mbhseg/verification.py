@@ -1,0 +1,77 @@
+"""Results held against their manifests: what is missing, changed or unknown is named."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from mbhseg.errors import InputError
+from mbhseg.files import manifest_of, read_table, sha256
+
+COLUMNS = ("file", "status")
+
+
+def check_files(expected: Iterable[tuple[str, str]], root: Path) -> pd.DataFrame:
+    """Hash each (file relative to `root`, sha256): columns file, status (ok, changed, missing)."""
+    rows = []
+    for name, digest in expected:
+        path = root / name
+        status = "missing" if not path.is_file() else "ok" if sha256(path) == digest else "changed"
+        rows.append((name, status))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def check_folder(manifest: Path, folder: Path) -> pd.DataFrame:
+    """Hold a folder against its manifest; files that the manifest does not list are `unknown`.
+
+    Names in the answer are relative to the folder that holds the manifest.
+    """
+    listed = read_table(manifest)
+    prefix = folder.relative_to(manifest.parent).as_posix() + "/"
+    checked = check_files(zip(listed["file"], listed["sha256"], strict=True), folder)
+    strangers = sorted(set(manifest_of(folder)["file"]) - set(listed["file"]))
+    unknown = pd.DataFrame([(name, "unknown") for name in strangers], columns=list(COLUMNS))
+    both = pd.concat([checked, unknown], ignore_index=True)
+    return both.assign(file=prefix + both["file"].astype(str))
+
+
+def check_dataset(table: Path, root: Path) -> pd.DataFrame:
+    """Hold images and masks of the data set against dataset.tsv."""
+    rows = read_table(table)
+    pairs = [
+        *zip(rows["image"], rows["image_sha256"], strict=True),
+        *zip(rows["mask"], rows["mask_sha256"], strict=True),
+    ]
+    return check_files(pairs, root)
+
+
+def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.DataFrame:
+    """Verify a data set's results below `root`: archive, data set, and what manifests list.
+
+    `folders` are manifests of the folder of the same stem beside them, `models` are manifests
+    inside the model's folder. Columns file (relative to `root`) and status, sorted by file.
+    Raises InputError naming the files at fault, if any.
+    """
+    digest = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
+    parts = [check_files([("raw/archive.zip", digest)], root)]
+    parts.append(check_dataset(root / "dataset.tsv", root))
+    for manifest in folders:
+        part = check_folder(manifest, manifest.with_suffix(""))
+        above = manifest.parent.relative_to(root).as_posix()
+        parts.append(part.assign(file=above + "/" + part["file"]))
+    for manifest in models:
+        listed = read_table(manifest)
+        part = check_files(zip(listed["file"], listed["sha256"], strict=True), manifest.parent)
+        above = manifest.parent.relative_to(root).as_posix()
+        parts.append(part.assign(file=above + "/" + part["file"]))
+    table = pd.concat(parts, ignore_index=True).sort_values("file", ignore_index=True)
+    faults = table[table["status"] != "ok"]
+    if len(faults):
+        named = [f"{row.file} {row.status}" for row in faults.head(10).itertuples()]
+        more = f" and {len(faults) - len(named)} more" if len(faults) > len(named) else ""
+        raise InputError(
+            root,
+            f"{len(faults)} of {len(table)} files are not as made: {', '.join(named)}{more}",
+            "Delete the folder or file named and run the workflow again",
+        )
+    return table

@@ -1,0 +1,82 @@
+"""The archive: fetched from the hub, linked from this machine, or generated. All end alike."""
+
+
+rule fetch_hub:
+    """Fetch the archive from the Hugging Face hub, resuming what an earlier try left."""
+    output:
+        archive="results/{dataset}/raw/archive.zip",
+        digest="results/{dataset}/raw/archive.zip.sha256",
+        source="results/{dataset}/raw/source.json",
+    wildcard_constraints:
+        dataset=named("huggingface"),
+    params:
+        source=source("huggingface"),
+        code=code("acquire_hub"),
+    log:
+        "results/logs/{dataset}/fetch_hub.log",
+    benchmark:
+        "results/benchmarks/{dataset}/fetch_hub.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    script:
+        "../workflow_scripts/acquire_hub.py"
+
+
+rule link_archive:
+    """Link a zip of this machine into the results, its digest checked."""
+    input:
+        archive=lambda wildcards: source("archive")(wildcards)["path"],
+    output:
+        archive="results/{dataset}/raw/archive.zip",
+        digest="results/{dataset}/raw/archive.zip.sha256",
+        source="results/{dataset}/raw/source.json",
+    wildcard_constraints:
+        dataset=named("archive"),
+    params:
+        sha256=lambda wildcards: source("archive")(wildcards).get("sha256"),
+        code=code("acquire_archive"),
+    log:
+        "results/logs/{dataset}/link_archive.log",
+    benchmark:
+        "results/benchmarks/{dataset}/link_archive.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=500,
+        runtime=30,
+    script:
+        "../workflow_scripts/acquire_archive.py"
+
+
+rule make_phantom:
+    """Generate the phantom data set."""
+    output:
+        archive="results/{dataset}/raw/archive.zip",
+        digest="results/{dataset}/raw/archive.zip.sha256",
+        source="results/{dataset}/raw/source.json",
+    wildcard_constraints:
+        dataset=named("phantom"),
+    params:
+        spec=source("phantom"),
+        code=code("acquire_phantom"),
+    log:
+        "results/logs/{dataset}/make_phantom.log",
+    benchmark:
+        "results/benchmarks/{dataset}/make_phantom.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    script:
+        "../workflow_scripts/acquire_phantom.py"
+
+
+rule fetch:
+    """Stage every data set's archive, for nodes without internet."""
+    localrule: True
+    input:
+        expand("results/{dataset}/raw/archive.zip", dataset=DATASETS),

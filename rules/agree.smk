@@ -1,0 +1,45 @@
+"""Rater against rater: what a human reaches, the ceiling beside every score."""
+
+
+rule agree:
+    """Score the raters of one shard of the cases against each other."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        cases="results/{dataset}/inventory/usable.tsv",
+    output:
+        pairs="results/{dataset}/agreement/shards/{scatteritem}.csv",
+    params:
+        code=code("agree_raters"),
+    log:
+        "results/logs/{dataset}/agree/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/agree/{scatteritem}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=800,
+        runtime=120,
+    script:
+        "../workflow_scripts/agree_raters.py"
+
+
+rule agreement:
+    """Merge the pairs and summarise them."""
+    input:
+        shards=gather.shard("results/{{dataset}}/agreement/shards/{scatteritem}.csv"),
+    output:
+        pairs="results/{dataset}/agreement/pairs.csv",
+        summary="results/{dataset}/agreement/summary.json",
+    params:
+        code=code("agree_summary"),
+    log:
+        "results/logs/{dataset}/agreement.log",
+    benchmark:
+        "results/benchmarks/{dataset}/agreement.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    script:
+        "../workflow_scripts/agree_summary.py"

@@ -1,0 +1,62 @@
+"""What the rules share: the checked config, constraints, and digests of the code."""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)  # the library lies beside the Snakefile
+
+from mbhseg import config as settings
+from mbhseg.provenance import code_digest
+
+BASE = Path(workflow.basedir)
+
+try:
+    settings.check(config, BASE / "config" / "schemas")
+except settings.ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+DATASETS = config["build"]["datasets"]
+RUNS = settings.runs(config)
+FOLDS = list(range(config["split"]["folds"]))
+WINDOWS = settings.windows(config)
+CONSENSUS = {key: config["raters"][key] for key in ("consensus", "ties", "rater")}
+KEEP = {key: config["slices"][key] for key in ("keep", "fraction")}
+
+
+wildcard_constraints:
+    dataset=settings.NAME,
+    run=settings.RUN,
+    fold=r"\d+",
+    subset="|".join(settings.SUBSETS),
+
+
+scattergather:
+    shard=config["shards"],
+
+
+def code(script):
+    """Digest of a script of workflow_scripts/ and the library behind it: a change reruns the rule."""
+    return code_digest(BASE / "workflow_scripts" / f"{script}.py")
+
+
+def named(kind):
+    """Constraint of the wildcard `dataset` to the data sets of one kind of source."""
+    names = [name for name in config["datasets"] if settings.source_of(config, name) == kind]
+    return "|".join(names) or "(?!)"
+
+
+def source(kind):
+    """Input function or param: the settings of the data set's source."""
+    return lambda wildcards: config["datasets"][wildcards.dataset][kind]
+
+
+def recipe_of(wildcards):
+    """The network and training settings of the run's experiment."""
+    return settings.recipe(config, settings.Run.parse(wildcards.run).experiment)
+
+
+def fold_table(wildcards):
+    """The fold that the run trains on."""
+    return f"results/{wildcards.dataset}/split/fold{settings.Run.parse(wildcards.run).fold}.tsv"

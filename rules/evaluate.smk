@@ -1,0 +1,84 @@
+"""Scores: the model beside the raters, a plain threshold, and the seed's own metric."""
+
+
+rule evaluate:
+    """Score the test predictions against the consensus and every rater."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=fold_table,
+        predictions=ancient("results/{dataset}/predictions/{run}/test"),
+        manifest="results/{dataset}/predictions/{run}/test.tsv",
+        agreement="results/{dataset}/agreement/pairs.csv",
+    output:
+        cases=report(
+            "results/{dataset}/evaluation/{run}/cases.csv",
+            caption="../report/cases.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "cases"},
+        ),
+        summary="results/{dataset}/evaluation/{run}/summary.json",
+    params:
+        consensus=CONSENSUS,
+        code=code("evaluate_run"),
+    log:
+        "results/logs/{dataset}/evaluate/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/evaluate/{run}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    script:
+        "../workflow_scripts/evaluate_run.py"
+
+
+rule legacy:
+    """The seed project's evaluation: its loss and its metric on the test slices."""
+    input:
+        dataset=ancient("results/{dataset}/dataset"),
+        table="results/{dataset}/dataset.tsv",
+        fold=fold_table,
+        model="results/{dataset}/models/{run}/model.keras",
+    output:
+        legacy="results/{dataset}/evaluation/{run}/legacy.json",
+    params:
+        batch_size=config["inference"]["batch_size"],
+        code=code("evaluate_legacy"),
+    log:
+        "results/logs/{dataset}/legacy/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/legacy/{run}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    script:
+        "../workflow_scripts/evaluate_legacy.py"
+
+
+rule threshold:
+    """The best single HU band on the test cases, chosen on these very cases: a floor."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=f"results/{{dataset}}/split/fold{config['build']['folds'][0]}.tsv",
+    output:
+        cases="results/{dataset}/evaluation/threshold/cases.csv",
+        summary="results/{dataset}/evaluation/threshold/summary.json",
+    params:
+        consensus=CONSENSUS,
+        code=code("evaluate_threshold"),
+    log:
+        "results/logs/{dataset}/threshold.log",
+    benchmark:
+        "results/benchmarks/{dataset}/threshold.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    script:
+        "../workflow_scripts/evaluate_threshold.py"

@@ -1,0 +1,30 @@
+"""Volumes out of a trained model, in the geometry of the scans."""
+
+
+rule infer:
+    """Predict every case of a subset; the model is loaded once."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=fold_table,
+        model="results/{dataset}/models/{run}/model.keras",
+        run="results/{dataset}/models/{run}/run.json",
+    output:
+        predictions=directory("results/{dataset}/predictions/{run}/{subset}"),
+        manifest="results/{dataset}/predictions/{run}/{subset}.tsv",
+    params:
+        batch_size=config["inference"]["batch_size"],
+        overlays=config["inference"]["overlays"],
+        code=code("infer_volumes"),
+    log:
+        "results/logs/{dataset}/infer/{run}.{subset}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/infer/{run}.{subset}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    script:
+        "../workflow_scripts/infer_volumes.py"

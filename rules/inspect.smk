@@ -1,0 +1,78 @@
+"""Every case is looked at before it is used: the inventory and the QC gate."""
+
+
+rule inspect:
+    """Inspect one shard of the cases."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+    output:
+        cases="results/{dataset}/inventory/shards/{scatteritem}.cases.tsv",
+        slices="results/{dataset}/inventory/shards/{scatteritem}.slices.tsv",
+        findings="results/{dataset}/inventory/shards/{scatteritem}.findings.tsv",
+        thumbnails=directory("results/{dataset}/inventory/shards/{scatteritem}.thumbnails"),
+    params:
+        code=code("inspect_cases"),
+    log:
+        "results/logs/{dataset}/inspect/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/inspect/{scatteritem}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=800,
+        runtime=120,
+    script:
+        "../workflow_scripts/inspect_cases.py"
+
+
+rule inventory:
+    """Merge the shards, and check across the cases."""
+    input:
+        cases=gather.shard("results/{{dataset}}/inventory/shards/{scatteritem}.cases.tsv"),
+        slices=gather.shard("results/{{dataset}}/inventory/shards/{scatteritem}.slices.tsv"),
+        findings=gather.shard("results/{{dataset}}/inventory/shards/{scatteritem}.findings.tsv"),
+    output:
+        cases="results/{dataset}/inventory/cases.tsv",
+        slices="results/{dataset}/inventory/slices.tsv",
+        findings=report(
+            "results/{dataset}/inventory/findings.tsv",
+            caption="../report/findings.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "what": "QC findings"},
+        ),
+    params:
+        code=code("inspect_inventory"),
+    log:
+        "results/logs/{dataset}/inventory.log",
+    benchmark:
+        "results/benchmarks/{dataset}/inventory.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    script:
+        "../workflow_scripts/inspect_inventory.py"
+
+
+rule gate:
+    """Let the cases pass that may be used; stop the workflow at errors if the config says so."""
+    input:
+        cases="results/{dataset}/inventory/cases.tsv",
+        findings="results/{dataset}/inventory/findings.tsv",
+    output:
+        usable="results/{dataset}/inventory/usable.tsv",
+    params:
+        on_error=config["qc"]["on_error"],
+        code=code("inspect_gate"),
+    log:
+        "results/logs/{dataset}/gate.log",
+    benchmark:
+        "results/benchmarks/{dataset}/gate.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    script:
+        "../workflow_scripts/inspect_gate.py"

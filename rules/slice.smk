@@ -1,0 +1,29 @@
+"""Windowed 8-bit RGB images of the slices, the images of the data set."""
+
+
+rule slice:
+    """Window and slice one shard of the cases."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        cases="results/{dataset}/inventory/usable.tsv",
+        slices="results/{dataset}/inventory/slices.tsv",
+    output:
+        images=directory("results/{dataset}/slices/{scatteritem}"),
+        manifest="results/{dataset}/slices/{scatteritem}.tsv",
+    params:
+        size=config["slices"]["size"],
+        windows=WINDOWS,
+        keep=KEEP,
+        rater=CONSENSUS["rater"],
+        code=code("slice_volumes"),
+    log:
+        "results/logs/{dataset}/slice/{scatteritem}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/slice/{scatteritem}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=800,
+        runtime=120,
+    script:
+        "../workflow_scripts/slice_volumes.py"

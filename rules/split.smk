@@ -1,0 +1,77 @@
+"""Patients into train, valid and test; the data set in the folders of its split."""
+
+
+rule split:
+    """Split by patient, stratified by class: a fixed test set and folds over the rest."""
+    input:
+        cases="results/{dataset}/inventory/usable.tsv",
+        slices="results/{dataset}/inventory/slices.tsv",
+        file=config["split"]["file"] or [],
+    output:
+        folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
+        balance="results/{dataset}/split/balance.tsv",
+    params:
+        split={key: value for key, value in config["split"].items() if key != "file"},
+        keep=KEEP,
+        rater=CONSENSUS["rater"],
+        code=code("split_patients"),
+    log:
+        "results/logs/{dataset}/split.log",
+    benchmark:
+        "results/benchmarks/{dataset}/split.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    script:
+        "../workflow_scripts/split_patients.py"
+
+
+rule leakage:
+    """Stop where a patient is in two subsets of a fold."""
+    input:
+        folds=rules.split.output.folds,
+    output:
+        table="results/{dataset}/split/leakage.tsv",
+    params:
+        allowed=config["split"]["by"] == "slice",
+        code=code("split_leakage"),
+    log:
+        "results/logs/{dataset}/leakage.log",
+    benchmark:
+        "results/benchmarks/{dataset}/leakage.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    script:
+        "../workflow_scripts/split_leakage.py"
+
+
+rule dataset:
+    """Lay images and masks into train, valid and test of the first fold that is built."""
+    input:
+        images=ancient(gather.shard("results/{{dataset}}/slices/{scatteritem}")),
+        image_manifests=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),
+        masks=ancient(gather.shard("results/{{dataset}}/masks/{scatteritem}")),
+        mask_manifests=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),
+        fold=f"results/{{dataset}}/split/fold{config['build']['folds'][0]}.tsv",
+        leakage="results/{dataset}/split/leakage.tsv",
+    output:
+        dataset=directory("results/{dataset}/dataset"),
+        table="results/{dataset}/dataset.tsv",
+    params:
+        code=code("split_dataset"),
+    log:
+        "results/logs/{dataset}/dataset.log",
+    benchmark:
+        "results/benchmarks/{dataset}/dataset.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    script:
+        "../workflow_scripts/split_dataset.py"

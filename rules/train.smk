@@ -1,0 +1,39 @@
+"""FlexUNet, or another Keras model, on one fold with one seed."""
+
+
+rule train:
+    """Train one run; the best epoch's weights are kept."""
+    input:
+        dataset=ancient("results/{dataset}/dataset"),
+        table="results/{dataset}/dataset.tsv",
+        fold=fold_table,
+    output:
+        model="results/{dataset}/models/{run}/model.keras",
+        history="results/{dataset}/models/{run}/history.csv",
+        curves=report(
+            "results/{dataset}/models/{run}/curves.png",
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "curves"},
+        ),
+        run="results/{dataset}/models/{run}/run.json",
+        previews=directory("results/{dataset}/models/{run}/previews"),
+        manifest="results/{dataset}/models/{run}/manifest.tsv",
+    params:
+        recipe=recipe_of,
+        size=config["slices"]["size"],
+        windows=WINDOWS,
+        code=code("train_model"),
+    log:
+        "results/logs/{dataset}/train/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/train/{run}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
+    resources:
+        mem_mb=6000,
+        runtime=1440,
+        gpu=1,
+    script:
+        "../workflow_scripts/train_model.py"

@@ -1,0 +1,28 @@
+"""Every artifact of data, training and inference hashed again and held against its manifest."""
+
+
+rule verify:
+    """Re-hash the outputs; name whatever is missing, changed or unknown."""
+    input:
+        images=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),
+        masks=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),
+        table="results/{dataset}/dataset.tsv",
+        digest="results/{dataset}/raw/archive.zip.sha256",
+        models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
+        predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=RUNS),
+    output:
+        table="results/{dataset}/verified.tsv",
+    params:
+        root="results/{dataset}",
+        code=code("verify_results"),
+    log:
+        "results/logs/{dataset}/verify.log",
+    benchmark:
+        "results/benchmarks/{dataset}/verify.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=500,
+        runtime=60,
+    script:
+        "../workflow_scripts/verify_results.py"
