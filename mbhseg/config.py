@@ -131,8 +131,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for fold in build["folds"]:
         if fold >= split["folds"]:
             yield f"config: build.folds: fold {fold} is not below split.folds, {split['folds']}"
-    if (config["raters"]["consensus"] == "rater") != (config["raters"]["rater"] is not None):
-        yield "config: raters.rater names the one rater of raters.consensus: rater, and is null else"
+    if (config["raters"]["method"] == "rater") != (config["raters"]["rater"] is not None):
+        yield "config: raters.rater names the one rater of raters.method: rater, and is else null"
     if split["by"] == "slice" and split["folds"] != 1:
         yield "config: split.by: slice has one fold. Set split.folds to 1"
     for name in build["experiments"]:

@@ -9,6 +9,7 @@ rule agree:
     output:
         pairs="results/{dataset}/agreement/shards/{scatteritem}.csv",
     params:
+        consensus=CONSENSUS,
         code=code("agree_raters"),
     log:
         "results/logs/{dataset}/agree/{scatteritem}.log",

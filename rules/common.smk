@@ -21,8 +21,8 @@ DATASETS = config["build"]["datasets"]
 RUNS = settings.runs(config)
 FOLDS = list(range(config["split"]["folds"]))
 WINDOWS = settings.windows(config)
-CONSENSUS = {key: config["raters"][key] for key in ("consensus", "ties", "rater")}
-KEEP = {key: config["slices"][key] for key in ("keep", "fraction")}
+CONSENSUS = {key: config["raters"][key] for key in ("method", "ties", "rater")}
+KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
 
 
 wildcard_constraints:

@@ -1,14 +1,13 @@
-"""Scores: the model beside the raters, a plain threshold, and the seed's own metric."""
+"""Scores: the model beside the raters, the best HU threshold, and the seed's own metric."""
 
 
 rule evaluate:
-    """Score the test predictions against the consensus and every rater."""
+    """Score the test predictions, the raters and the best HU threshold on the same cases."""
     input:
         archive="results/{dataset}/raw/archive.zip",
         fold=fold_table,
         predictions=ancient("results/{dataset}/predictions/{run}/test"),
         manifest="results/{dataset}/predictions/{run}/test.tsv",
-        agreement="results/{dataset}/agreement/pairs.csv",
     output:
         cases=report(
             "results/{dataset}/evaluation/{run}/cases.csv",
@@ -16,9 +15,13 @@ rule evaluate:
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "cases"},
         ),
+        ceiling="results/{dataset}/evaluation/{run}/ceiling.csv",
+        threshold="results/{dataset}/evaluation/{run}/threshold.csv",
+        slices="results/{dataset}/evaluation/{run}/slices.csv",
         summary="results/{dataset}/evaluation/{run}/summary.json",
     params:
         consensus=CONSENSUS,
+        folder=subpath(output.summary, parent=True),
         code=code("evaluate_run"),
     log:
         "results/logs/{dataset}/evaluate/{run}.log",
@@ -58,27 +61,3 @@ rule legacy:
         gpu=1,
     script:
         "../workflow_scripts/evaluate_legacy.py"
-
-
-rule threshold:
-    """The best single HU band on the test cases, chosen on these very cases: a floor."""
-    input:
-        archive="results/{dataset}/raw/archive.zip",
-        fold=f"results/{{dataset}}/split/fold{config['build']['folds'][0]}.tsv",
-    output:
-        cases="results/{dataset}/evaluation/threshold/cases.csv",
-        summary="results/{dataset}/evaluation/threshold/summary.json",
-    params:
-        consensus=CONSENSUS,
-        code=code("evaluate_threshold"),
-    log:
-        "results/logs/{dataset}/threshold.log",
-    benchmark:
-        "results/benchmarks/{dataset}/threshold.tsv"
-    conda:
-        "../envs/data.yaml"
-    resources:
-        mem_mb=1500,
-        runtime=60,
-    script:
-        "../workflow_scripts/evaluate_threshold.py"

@@ -1,0 +1,14 @@
+"""Rule agreement: merge the shards' pairs and summarise them."""
+
+from typing import Any
+
+from mbhseg import agreement
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    agreement.summarise_shards(job.input.shards, job.output.pairs, job.output.summary)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,22 @@
+"""Rule evaluate: scores of the test predictions, the raters and the best HU threshold."""
+
+from typing import Any
+
+from mbhseg import evaluation
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    evaluation.run(
+        archive_path=job.input.archive,
+        split_table=job.input.fold,
+        subset="test",
+        predictions=job.input.predictions,
+        run_name=job.wildcards.run,
+        out_folder=job.params.folder,
+        consensus=job.params.consensus,
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,33 @@
+"""Rule rasterize: the masks of one shard."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg import raster
+from mbhseg.files import write_table
+from mbhseg.job import run
+from mbhseg.shards import kept_planes
+
+
+def main(job: Any) -> None:
+    consensus = raster.Consensus(**job.params.consensus)
+    planes = kept_planes(
+        Path(job.input.cases),
+        Path(job.input.slices),
+        job.params.keep,
+        consensus.rater,
+        job.wildcards.scatteritem,
+    )
+    manifest = raster.run(
+        job.input.archive,
+        planes,
+        consensus,
+        job.params.size,
+        job.params.rater_masks,
+        job.output.masks,
+    )
+    write_table(job.output.manifest, manifest)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,27 @@
+"""Rule slice: the images of one shard."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg import slices
+from mbhseg.files import write_table
+from mbhseg.job import run
+from mbhseg.shards import kept_planes
+from mbhseg.windows import Window
+
+
+def main(job: Any) -> None:
+    planes = kept_planes(
+        Path(job.input.cases),
+        Path(job.input.slices),
+        job.params.keep,
+        job.params.rater,
+        job.wildcards.scatteritem,
+    )
+    windows = [Window(**window) for window in job.params.windows]
+    manifest = slices.run(job.input.archive, planes, windows, job.params.size, job.output.images)
+    write_table(job.output.manifest, manifest)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

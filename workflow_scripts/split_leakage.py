@@ -1,0 +1,23 @@
+"""Rule leakage: no patient in two subsets of a fold."""
+
+from typing import Any
+
+import pandas as pd
+
+from mbhseg import splits
+from mbhseg.files import read_table, write_table
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    found = []
+    for path in job.input.folds:
+        table = read_table(path)
+        if not job.params.allowed:
+            splits.check_leakage(table, path)
+        found.append(splits.leaks(table).assign(file=path))
+    write_table(job.output.table, pd.concat(found, ignore_index=True))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

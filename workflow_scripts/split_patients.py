@@ -1,0 +1,33 @@
+"""Rule split: fold tables and the balance of their classes."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mbhseg import splits
+from mbhseg.files import read_table, write_table
+from mbhseg.job import run
+from mbhseg.shards import kept_planes
+
+
+def main(job: Any) -> None:
+    cases, slices = read_table(job.input.cases), read_table(job.input.slices)
+    settings = dict(job.params.split)
+    if job.input.file:
+        file = str(job.input.file)
+        tables = splits.from_file(read_table(file), cases, folds=settings["folds"], where=file)
+    else:
+        planes = kept_planes(
+            Path(job.input.cases), Path(job.input.slices), job.params.keep, job.params.rater
+        )
+        rows = [(case, plane) for case, kept in planes.items() for plane in kept]
+        kept = pd.DataFrame(rows, columns=["case", "slice"])
+        tables = splits.make(cases, slices=kept, **settings)
+    for table, path in zip(tables, job.output.folds, strict=True):
+        write_table(path, table)
+    write_table(job.output.balance, splits.balance(tables[0], cases, slices))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
