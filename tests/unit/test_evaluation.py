@@ -1,0 +1,220 @@
+"""Predictions against consensus and raters: the same scores as the agreement table gives."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from mbhseg import evaluation
+from mbhseg.agreement import CONSENSUS, agreement_table
+from mbhseg.archive import Archive
+from mbhseg.classes import ANY, KEYS
+from mbhseg.errors import InputError
+from mbhseg.evaluation import evaluate_cases, summarise_evaluation
+from mbhseg.files import read_json, read_table, write_table
+from mbhseg.raters import consensus
+from mbhseg.volumes import labels_like, save_nifti
+
+ALONE = "ID_0000000b_ID_000000000a"
+EMPTY = "ID_0000000c_ID_000000000a"
+
+
+def write_predictions(folder: Path, path: Path, volumes: dict[str, np.ndarray]) -> Path:
+    """Write label volumes as predictions in the geometry of the archive's scans."""
+    with Archive(path) as archive:
+        for case, volume in volumes.items():
+            scan = archive.nifti(archive.cases[case].image)
+            save_nifti(folder / f"{case}.nii.gz", labels_like(volume, scan))
+    return folder
+
+
+@pytest.fixture
+def predictions(tiny_set, tmp_path: Path) -> Path:
+    """Rater 3's labels as a model's predictions, of every case."""
+    volumes = {case: tiny.labels[3] for case, tiny in tiny_set.cases.items()}
+    return write_predictions(tmp_path / "predictions", tiny_set.path, volumes)
+
+
+def evaluate(tiny_set, predictions: Path, cases=None, **rule) -> evaluation.Evaluation:
+    with Archive(tiny_set.path) as archive:
+        chosen = dict.fromkeys(archive.cases) if cases is None else cases
+        return evaluate_cases(archive, chosen, predictions, "copy-f0-s1", **rule)
+
+
+def test_a_rater_submitted_as_a_prediction_scores_as_in_the_agreement_table(tiny_set, predictions):
+    result = evaluate(tiny_set, predictions)
+    with Archive(tiny_set.path) as archive:
+        agreement = agreement_table(archive, archive.cases)
+    human = agreement[agreement["candidate"] == "rater3"]
+    human = human[human["reference"].isin([CONSENSUS, "rater1", "rater2", "rater4"])]
+    model = result.model[result.model["reference"] != "rater3"]
+    model = model[model["case"] != ALONE]
+    assert set(model["candidate"]) == {"model:copy-f0-s1"}
+    pd.testing.assert_frame_equal(
+        model.drop(columns="candidate").reset_index(drop=True),
+        human.drop(columns="candidate").reset_index(drop=True),
+        check_exact=True,
+    )
+    pd.testing.assert_frame_equal(result.ceiling, agreement, check_exact=True)
+    itself = result.model[result.model["reference"] == "rater3"]
+    assert set(itself["status"]) == {"both", "absent"}
+    assert (itself["dice"].dropna() == 1).all()
+
+
+def test_summary_sets_the_model_beside_the_raters(tiny_set, predictions):
+    result = evaluate(tiny_set, predictions)
+    summary = summarise_evaluation(result)
+    assert summary["model"]["consensus"]["n_cases"] == 4
+    assert summary["model"]["raters"]["n_pairs"] == 3 + 2 + 1 + 2
+    assert summary["ceiling"]["raters"]["n_cases"] == 3
+    assert summary["ratio"]["n_cases"] == 3
+    ratio = summary["ratio"]["classes"]["IPH"]
+    assert ratio["ceiling"] == summary["ceiling"]["raters"]["classes"]["IPH"]["dice_present"]
+    assert ratio["ratio"] == pytest.approx(ratio["model"] / ratio["ceiling"])
+    confusion = np.array(summary["confusion"])
+    assert confusion.sum() == 4 * 16 * 14 * 6
+    voxels = result.model[result.model["reference"] == CONSENSUS].groupby("class")
+    for label, key in enumerate(KEYS, start=1):
+        assert confusion[label].sum() == voxels["reference_voxels"].sum()[key]
+        assert confusion[:, label].sum() == voxels["candidate_voxels"].sum()[key]
+
+
+def test_threshold_and_legacy_figures_against_masks(tiny_set, predictions):
+    result = evaluate(tiny_set, predictions)
+    summary = summarise_evaluation(result)
+    band = summary["threshold"]["band"]
+    dices, agreeing, bleeding = [], [], []
+    for tiny in tiny_set.cases.values():
+        truth = consensus(dict(tiny.labels), "majority", "background", None)
+        found = (tiny.hu >= band["low_hu"]) & (tiny.hu <= band["high_hu"])
+        if truth.any():
+            both = (found & (truth > 0)).sum()
+            dices.append(2 * both / (found.sum() + (truth > 0).sum()))
+        agreeing += list((truth == tiny.labels[3]).mean(axis=(0, 1)))
+        bleeding += list(truth.any(axis=(0, 1)))
+    assert summary["threshold"]["classes"][ANY]["dice_present"] == pytest.approx(np.mean(dices))
+    assert summary["threshold"]["classes"][ANY]["n_cases"] == 4
+    assert set(result.threshold["candidate"]) == {"threshold"}
+    legacy = summary["legacy"]
+    assert legacy["all_slices"]["n_slices"] == 24
+    assert legacy["all_slices"]["dice_coef_multiclass"] == pytest.approx(np.mean(agreeing))
+    assert legacy["bleeding_slices"]["n_slices"] == sum(bleeding)
+    assert legacy["bleeding_slices"]["dice_coef_multiclass"] == pytest.approx(
+        np.mean(np.array(agreeing)[bleeding])
+    )
+
+
+def test_slices_add_up_to_their_cases(tiny_set, predictions):
+    result = evaluate(tiny_set, predictions)
+    cases = result.model[result.model["reference"] == CONSENSUS]
+    counts = ["reference_voxels", "candidate_voxels", "intersection"]
+    sums = result.slices.groupby(["case", "class"])[counts].sum()
+    for row in cases.to_dict("records"):
+        if row["status"] == "absent":
+            assert (row["case"], row["class"]) not in sums.index
+        else:
+            assert list(sums.loc[(row["case"], row["class"])]) == [row[name] for name in counts]
+    assert result.slices["dice"].notna().all()
+    assert not (result.slices["case"] == EMPTY).any()
+
+
+def test_a_split_by_slice_scores_only_its_slices(tiny_set, predictions):
+    case = next(iter(tiny_set.cases))
+    result = evaluate(tiny_set, predictions, {case: [1, 3], ALONE: []})
+    labels = tiny_set.cases[case].labels
+    row = result.model.query("case == @case and reference == 'rater1' and `class` == 'IPH'").iloc[0]
+    assert row["reference_voxels"] == (labels[1][:, :, [1, 3]] == 2).sum()
+    assert set(result.slices["slice"]) <= {1, 3}
+    assert len(result.confusions) == 2
+    ceiling = result.ceiling.query("candidate == 'rater1' and reference == 'rater4'")
+    ceiling = ceiling[ceiling["class"] == "IPH"].iloc[0]
+    assert ceiling["candidate_voxels"] == (labels[1][:, :, [1, 3]] == 2).sum()
+    assert set(result.model.query("case == @ALONE")["status"]) == {"absent"}
+
+
+def test_the_consensus_does_not_depend_on_the_slices(tiny_set, predictions):
+    case = next(iter(tiny_set.cases))
+    rule = {"rule": evaluation.Consensus("staple")}
+    whole = evaluate(tiny_set, predictions, {case: None}, **rule).slices
+    part = evaluate(tiny_set, predictions, {case: [2]}, **rule).slices
+    expected = whole[whole["slice"] == 2].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part.reset_index(drop=True), expected)
+
+
+def test_nothing_but_scans_without_a_bleed(tiny_set, predictions):
+    summary = summarise_evaluation(evaluate(tiny_set, predictions, {EMPTY: None}))
+    assert summary["threshold"]["band"] is None
+    assert np.isnan(summary["model"]["consensus"]["macro"]["dice_nnunet"])
+    assert summary["model"]["consensus"]["classes"][ANY]["n_absent"] == 1
+    assert summary["legacy"]["bleeding_slices"]["n_slices"] == 0
+
+
+def test_a_missing_prediction_is_an_error(tiny_set, predictions):
+    (predictions / f"{ALONE}.nii.gz").unlink()
+    with pytest.raises(InputError, match=f"{ALONE}.nii.gz: no prediction for this case"):
+        evaluate(tiny_set, predictions)
+
+
+def test_predictions_in_another_grid_are_errors(tiny_set, predictions):
+    path = predictions / f"{ALONE}.nii.gz"
+    good = nib.load(path)
+    labels = np.asarray(good.dataobj)
+    save_nifti(path, nib.Nifti1Image(labels[:-1], good.affine))
+    with pytest.raises(InputError, match=r"shape \(15, 14, 6\) is not the scan's \(16, 14, 6\)"):
+        evaluate(tiny_set, predictions)
+    for shift, accepted in ((0.0005, True), (0.01, False)):
+        affine = good.affine.copy()
+        affine[2, 3] += shift
+        save_nifti(path, nib.Nifti1Image(labels, affine))
+        if accepted:
+            evaluate(tiny_set, predictions)
+        else:
+            with pytest.raises(InputError, match=r"affine is off the scan's by 0\.01 mm"):
+                evaluate(tiny_set, predictions)
+    flipped = good.affine.copy()
+    flipped[0] *= -1
+    save_nifti(path, nib.Nifti1Image(labels, flipped))
+    with pytest.raises(InputError, match="affine is off"):
+        evaluate(tiny_set, predictions)
+
+
+def test_a_slice_that_is_not_there_is_an_error(tiny_set, predictions):
+    with pytest.raises(InputError, match="has no slice 6, only 6"):
+        evaluate(tiny_set, predictions, {ALONE: [0, 6]})
+
+
+def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
+    split = tmp_path / "fold0.tsv"
+    rows = [(case, case[:11], "test" if case != EMPTY else "train") for case in tiny_set.cases]
+    write_table(split, pd.DataFrame(rows, columns=["case", "patient", "subset"]))
+    names = ["cases.csv", "ceiling.csv", "slices.csv", "summary.json", "threshold.csv"]
+    contents = []
+    for out in (tmp_path / "one", tmp_path / "two"):
+        evaluation.run(tiny_set.path, split, "test", predictions, "copy-f0-s1", out)
+        assert sorted(path.name for path in out.iterdir()) == names
+        contents.append([(out / name).read_bytes() for name in names])
+    assert contents[0] == contents[1]
+    cases = read_table(tmp_path / "one" / "cases.csv")
+    assert EMPTY not in set(cases["case"])
+    summary = read_json(tmp_path / "one" / "summary.json")
+    assert (summary["run"], summary["subset"]) == ("copy-f0-s1", "test")
+    assert summary["consensus"] == {"method": "majority", "ties": "background", "rater": None}
+    with pytest.raises(InputError, match="no case in subset valid"):
+        evaluation.run(tiny_set.path, split, "valid", predictions, "copy-f0-s1", tmp_path / "out")
+
+
+@pytest.mark.real_ct
+def test_real_slices_are_scored(real_ct: Path, tmp_path: Path):
+    path = real_ct / "MBH_Train_2025_voxel-label.zip"
+    with Archive(path) as archive:
+        case = next(c for c, f in archive.cases.items() if len(f.labels) == 2)
+        scan = archive.nifti(archive.cases[case].image)
+        empty = np.zeros(scan.shape, np.uint8)
+        write_predictions(tmp_path, path, {case: empty})
+        summary = summarise_evaluation(evaluate_cases(archive, {case: None}, tmp_path, "empty"))
+    drawn = summary["model"]["consensus"]["classes"][ANY]
+    assert (drawn["dice_present"], drawn["sensitivity"]) == (0.0, 0.0)
+    # the legacy metric hardly notices that nothing was found
+    assert summary["legacy"]["all_slices"]["dice_coef_multiclass"] > 0.95
