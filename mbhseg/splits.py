@@ -128,12 +128,10 @@ def _by_slice(
 
 def leaks(table: pd.DataFrame) -> pd.DataFrame:
     """Patients in more than one subset: patient, subsets ("train,valid"), rows; empty if none."""
-    by_patient = table.groupby("patient")["subset"]
+    found = table[table.groupby("patient")["subset"].transform("nunique") > 1]
     rows = [
         (patient, ",".join(name for name in SUBSETS if (subsets == name).any()), len(subsets))
-        for patient, subsets in table[by_patient.transform("nunique") > 1].groupby("patient")[
-            "subset"
-        ]
+        for patient, subsets in found.groupby("patient")["subset"]
     ]
     return pd.DataFrame(rows, columns=["patient", "subsets", "rows"])
 
