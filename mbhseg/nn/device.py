@@ -1,0 +1,103 @@
+"""The machine: threads, determinism, precision, and which device computes.
+
+The one module that needs TensorFlow itself and not only Keras.
+"""
+
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from mbhseg.errors import InputError
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_AMPERE = (8, 0)  # first compute capability with bfloat16 tensor cores
+
+
+def configure(*, threads: int, deterministic: bool) -> None:
+    """Set the number of CPU threads and whether operations must be deterministic.
+
+    To be called before the first tensor: TensorFlow fixes its threads then. The number of
+    threads is part of what makes two runs equal, as it decides how sums are split.
+    """
+    for current, change in (
+        (
+            tf.config.threading.get_intra_op_parallelism_threads,
+            tf.config.threading.set_intra_op_parallelism_threads,
+        ),
+        (
+            tf.config.threading.get_inter_op_parallelism_threads,
+            tf.config.threading.set_inter_op_parallelism_threads,
+        ),
+    ):
+        if current() == threads:
+            continue
+        try:
+            change(threads)
+        except RuntimeError:
+            log.warning("TensorFlow has started already and keeps %d threads", current())
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def gpus() -> list[str]:
+    """Names of the GPUs that TensorFlow sees; empty if none."""
+    devices = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(device) for device in devices]
+    return [str(detail.get("device_name", "GPU")) for detail in details]
+
+
+def describe() -> dict[str, Any]:
+    """The device for logs and run.json: kind, name, count."""
+    found = gpus()
+    if found:
+        return {"kind": "gpu", "name": found[0], "count": len(found)}
+    return {"kind": "cpu", "name": _cpu_name(), "count": 1}
+
+
+def check(*, require_gpu: bool) -> None:
+    """Raise InputError if a GPU is required and there is none."""
+    if require_gpu and not gpus():
+        raise InputError(
+            "training.require_gpu",
+            "TensorFlow sees no GPU here",
+            "Install a TensorFlow with CUDA, ask the cluster for a GPU, or set require_gpu: false",
+        )
+
+
+def dtype_policy(precision: str) -> str:
+    """The Keras dtype policy of a configured precision: float32, bfloat16 or auto.
+
+    auto is bfloat16 on hardware with matrix units for it (NVIDIA from Ampere on, CPUs with AMX)
+    and float32 elsewhere: without such units bfloat16 measured slower on small networks.
+    """
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16_units() else "float32"
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is none of auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
+def _has_bfloat16_units() -> bool:
+    devices = tf.config.list_physical_devices("GPU")
+    if devices:
+        details = [tf.config.experimental.get_device_details(device) for device in devices]
+        return all(detail.get("compute_capability", (0, 0)) >= _AMPERE for detail in details)
+    return "amx_bf16" in _cpu_field("flags").split()
+
+
+def _cpu_name() -> str:
+    return _cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_field(name: str) -> str:
+    """A field of /proc/cpuinfo; empty where there is none (not Linux)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")

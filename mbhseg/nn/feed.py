@@ -1,0 +1,124 @@
+"""The input pipeline: batches prepared by background threads while the network computes.
+
+A batch depends on (seed, epoch, position in the epoch) only, whatever the number of threads.
+"""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.nn.augment import augment
+from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
+from mbhseg.nn.sampling import epoch_length, epoch_order
+from mbhseg.nn.store import SliceStore
+from mbhseg.windows import Window
+
+
+class Batch(NamedTuple):
+    """Network input and target: images uint8 [B, H, W, 3], labels uint8 [B, H, W]."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+
+class TrainingFeed:
+    """Endless training batches, epoch after epoch; `seconds_waited` says how often it was late.
+
+    Iterating starts at `first_epoch` and may be done once. `close` ends the threads.
+    """
+
+    def __init__(
+        self,
+        store: SliceStore,
+        indices: Sequence[int] | NDArray[np.int64],
+        *,
+        batch: int,
+        sampling: SamplingRecipe,
+        augmentation: AugmentationRecipe,
+        windows: Sequence[Window],
+        seed: int,
+        first_epoch: int = 0,
+        threads: int = 1,
+        ahead: int = 4,
+    ) -> None:
+        self._store, self._indices = store, np.asarray(indices, np.int64)
+        self._classes = [str(keys) for keys in store.table["classes"].iloc[self._indices]]
+        self._batch, self._sampling, self._augmentation = batch, sampling, augmentation
+        self._windows, self._seed, self._first_epoch = tuple(windows), seed, first_epoch
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
+        self._ahead = ahead
+        self._closed = False
+        self._lock = threading.Lock()
+        self.seconds_waited = 0.0
+
+    @property
+    def slices_per_epoch(self) -> int:
+        return epoch_length(len(self._indices), self._sampling)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch; the last may be smaller."""
+        return -(-self.slices_per_epoch // self._batch)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Indices into the store that `epoch` (from 0) draws, in order."""
+        drawn = epoch_order(self._classes, self._sampling, seed=self._seed, epoch=epoch)
+        return self._indices[drawn]
+
+    def make_batch(self, epoch: int, step: int) -> Batch:
+        """Batch `step` of `epoch`, made here and now."""
+        return self._assemble(self.order(epoch), epoch, step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        jobs = self._jobs()
+        ahead = itertools.islice(jobs, self._ahead)
+        waiting = deque(self._pool.submit(self._assemble, *job) for job in ahead)
+        for job in jobs:
+            start = time.perf_counter()
+            batch = waiting.popleft().result()
+            self.seconds_waited += time.perf_counter() - start
+            with self._lock:
+                if self._closed:
+                    return
+                waiting.append(self._pool.submit(self._assemble, *job))
+            yield batch
+
+    def close(self) -> None:
+        """End the threads; batches not yet begun are dropped and no more are given."""
+        with self._lock:
+            self._closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _jobs(self) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+        for epoch in itertools.count(self._first_epoch):
+            order = self.order(epoch)
+            for step in range(self.steps_per_epoch):
+                yield order, epoch, step
+
+    def _assemble(self, order: NDArray[np.int64], epoch: int, step: int) -> Batch:
+        positions = range(step * self._batch, min((step + 1) * self._batch, len(order)))
+        pairs = [self._sample(int(order[p]), epoch, p) for p in positions]
+        return Batch(np.stack([i for i, _ in pairs]), np.stack([m for _, m in pairs]))
+
+    def _sample(
+        self, index: int, epoch: int, position: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        rng = np.random.default_rng([self._seed, epoch, position])
+        image, labels = self._store.images[index], self._store.labels[index]
+        return augment(image, labels, self._augmentation, self._windows, rng)
+
+
+def batches(
+    store: SliceStore, indices: Sequence[int] | NDArray[np.int64], batch: int
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """Slices as they are, in the order of `indices`, in batches: (indices of the batch, batch)."""
+    for start in range(0, len(indices), batch):
+        part = np.asarray(indices[start : start + batch], np.int64)
+        yield part, Batch(store.images[part], store.labels[part])

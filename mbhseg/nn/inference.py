@@ -1,0 +1,98 @@
+"""From a CT volume in HU to labels on the same voxels, a few slices at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.classes import CLASSES
+from mbhseg.errors import InputError
+from mbhseg.files import read_json
+from mbhseg.nn.saving import load_model
+from mbhseg.slices import from_display, network_input, to_display
+from mbhseg.windows import Window
+
+Volume = NDArray[Any]
+Probabilities = NDArray[np.float32]
+Network = Callable[[NDArray[np.uint8]], Probabilities]
+
+
+class Predictor:
+    """A trained network with the input that it was trained on.
+
+    `network` maps images uint8 [B, size, size, 3], display orientation, to class probabilities
+    [B, size, size, 6]. Memory is bounded by `batch` slices, whatever the volume.
+    """
+
+    def __init__(
+        self, network: Network, *, size: int, windows: Sequence[Window], batch: int = 8
+    ) -> None:
+        self._network, self._size, self._batch = network, size, batch
+        self._windows = tuple(windows)
+
+    @classmethod
+    def load(
+        cls, model: str | Path, run_json: str | Path | None = None, *, batch: int = 8
+    ) -> "Predictor":
+        """Load a model folder, or a `.keras` file; run.json lies beside it unless given.
+
+        Raises InputError if a file is missing or broken, or was trained on other classes.
+        """
+        path = Path(model)
+        path = path / "model.keras" if path.is_dir() else path
+        record = Path(run_json) if run_json is not None else path.with_name("run.json")
+        try:
+            run = read_json(record)
+            size, classes = int(run["input"]["size"]), run["classes"]
+            windows = [Window(**window) for window in run["input"]["windows"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                record, f"does not describe a run ({error!r})", "Keep it beside its model"
+            ) from error
+        expected = [c.key for c in CLASSES]
+        if classes != expected:
+            raise InputError(record, f"has classes {classes}, not {expected}", "Train again")
+        return cls(load_model(path).predict_on_batch, size=size, windows=windows, batch=batch)
+
+    def planes(self, hu: Volume) -> Iterator[tuple[int, Probabilities]]:
+        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
+        for start in range(0, hu.shape[2], self._batch):
+            part = hu[:, :, start : start + self._batch]
+            images = network_input(part, self._windows, self._size)
+            shape = to_display(part[:, :, 0]).shape
+            for offset, probabilities in enumerate(self._network(images)):
+                native = _resize(np.asarray(probabilities, np.float32), shape)
+                yield start + offset, from_display(native)
+
+    def probabilities(self, hu: Volume) -> Probabilities:
+        """Class probabilities float32 [x, y, z, 6] of HU values [x, y, z].
+
+        Holds the whole result, 24 bytes a voxel; `labels` does not.
+        """
+        result = np.zeros((*hu.shape, len(CLASSES)), np.float32)
+        for z, plane in self.planes(hu):
+            result[:, :, z] = plane
+        return result
+
+    def labels(self, hu: Volume) -> NDArray[np.uint8]:
+        """The likeliest class of each voxel, uint8 [x, y, z] of HU values [x, y, z].
+
+        The probabilities are brought to the scan's pixels before the choice, so that borders
+        are as fine as the scan. A volume without planes gives one without planes.
+        """
+        result = np.zeros(hu.shape, np.uint8)
+        for z, plane in self.planes(hu):
+            result[:, :, z] = plane.argmax(axis=-1)
+        return result
+
+
+def _resize(probabilities: Probabilities, shape: tuple[int, ...]) -> Probabilities:
+    """Interpolate [H, W, C] linearly to `shape` (rows, columns)."""
+    if probabilities.shape[:2] == tuple(shape[:2]):
+        return probabilities
+    rows, columns = shape[:2]
+    resized = cv2.resize(probabilities, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, np.float32)

@@ -1,0 +1,71 @@
+"""Which network: FlexUNet, or any function that returns a Keras model, by dotted path."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from mbhseg.errors import InputError
+
+DEFAULT = "mbhseg.nn.flexunet.build"
+
+
+def build_model(
+    network: Mapping[str, Any],
+    *,
+    size: int,
+    channels: int,
+    classes: int,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> keras.Model:
+    """Build the model that the config's `network` object describes.
+
+    `network["model"]` is the dotted path of a function, called as
+        f(size=…, channels=…, classes=…, dtype=…, seed=…, **settings)
+    that returns a Keras model from grey values [B, size, size, channels], 0..255, to class
+    probabilities [B, size, size, classes] float32. `settings` are FlexUNet's own keys for
+    FlexUNet, and `network["options"]` for any other function. `dtype` names a Keras dtype policy.
+
+    Raises InputError if the function cannot be imported, does not take the settings, or its
+    model has another output shape.
+    """
+    path = network.get("model", DEFAULT)
+    function = _import_function(path)
+    if path == DEFAULT:
+        settings = {k: v for k, v in network.items() if k not in ("model", "options")}
+    else:
+        settings = dict(network.get("options") or {})
+    try:
+        model = function(
+            size=size, channels=channels, classes=classes, dtype=dtype, seed=seed, **settings
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError("network", f"{path}: {error}", "Change the network's settings") from error
+    if not isinstance(model, keras.Model) or model.output_shape[1:] != (size, size, classes):
+        shape = getattr(model, "output_shape", type(model).__name__)
+        raise InputError(
+            "network.model",
+            f"{path} gives {shape} and not (None, {size}, {size}, {classes})",
+            "Return a Keras model that ends in class probabilities at full resolution",
+        )
+    return model
+
+
+def _import_function(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            "network.model", f"cannot import {path} ({error})", "Give package.module.function"
+        ) from error
+    return found
+
+
+def summary_text(model: keras.Model) -> str:
+    """The model's layers, output shapes and parameter counts, as Keras prints them."""
+    lines: list[str] = []
+    model.summary(line_length=100, print_fn=lambda line, **_: lines.append(line))
+    return "\n".join(lines)
