@@ -1,0 +1,277 @@
+"""The five bleeds: where each lies in the head, and what shape it takes there.
+
+Every bleed gives a signed distance in mm (negative inside), so that a rater can draw its edge a
+little further in or out. Sides: +1 is the patient's right.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from mbhseg.phantom.anatomy import Brain, Head, Shell
+from mbhseg.phantom.fields import Field, Points, Vector, Waves, ellipsoid
+
+EDH, IPH, IVH, SAH, SDH = 1, 2, 3, 4, 5
+OUTSIDE = 99.0
+
+
+class Texture(NamedTuple):
+    """Radiodensity of a bleed: mean HU, HU of its clots' variation, and their pattern."""
+
+    hu: float
+    spread: float
+    pattern: Waves
+
+    def __call__(self, p: Points) -> Field:
+        return self.hu + self.spread * self.pattern(p)
+
+
+def _texture(rng: np.random.Generator, low: float, high: float) -> Texture:
+    return Texture(float(rng.uniform(low, high)), float(rng.uniform(2, 4.5)), Waves(rng, 13, 5))
+
+
+class Bleed(ABC):
+    """One bleed of one head; `label` is its class, `side` its hemisphere,
+    `ml` its volume to a factor of about two."""
+
+    label: int
+    side: int
+    ml: float
+    texture: Texture
+
+    @abstractmethod
+    def distance(self, brain: Brain) -> Field:
+        """Signed distance in mm to the bleed's edge."""
+
+    def squeeze(self, shell: Shell) -> Field | float:
+        """How far the brain is pushed off the inner table, in mm."""
+        return 0.0
+
+
+class Epidural(Bleed):
+    """A lens between skull and dura, stripped off as far as the sutures and no farther."""
+
+    label = EDH
+
+    def __init__(self, rng: np.random.Generator, head: Head, side: int, growth: float) -> None:
+        self.side = side
+        place = rng.choice(3, p=(0.6, 0.25, 0.15))  # temporal, frontal, parietal
+        azimuth = np.deg2rad(float((rng.uniform(-12, 12), 48, -38)[place] + rng.normal(0, 5)))
+        rise = np.deg2rad(float((rng.uniform(2, 20), 14, 32)[place] + rng.normal(0, 4)))
+        self.centre = (
+            side * float(np.cos(azimuth) * np.cos(rise)) * 68,
+            float(np.sin(azimuth) * np.cos(rise)) * 84 - 4,
+            float(np.sin(rise)) * 72 + 2,
+        )
+        self.along = float(rng.uniform(24, 36)) * growth
+        self.up = float(rng.uniform(22, 32)) * growth
+        self.thick = float(rng.uniform(0.42, 0.68)) * min(self.along, self.up)
+        coronal, lambdoid = head.sutures
+        front = self.centre[1] > coronal
+        self.bounds = (coronal, 200.0) if front else (lambdoid, coronal)
+        self.ml = float(np.pi / 2 * self.along * self.up * self.thick / 1000) * 0.9
+        self.texture = _texture(rng, 58, 74)
+
+    def _profile(self, p: Points) -> Field:
+        cx, cy, cz = self.centre
+        tangent = np.array((-cy / 84**2 * 68, cx / 68**2 * 68, 0.0))
+        tangent /= np.linalg.norm(tangent)
+        u = (p.x - cx) * float(tangent[0]) + (p.y - cy) * float(tangent[1])
+        normal = np.array((cx / 68**2, cy / 84**2, cz / 72**2))
+        normal /= np.linalg.norm(normal)
+        second = np.cross(normal, tangent)
+        v = (p.x - cx) * float(second[0]) + (p.y - cy) * float(second[1])
+        v = v + (p.z - cz) * float(second[2])
+        s = (u / self.along) ** 2 + (v / self.up) ** 2
+        near = (p.x * cx + p.y * cy + p.z * cz) > 0
+        profile = np.where(near, self.thick * (1 - s), -self.thick)
+        # the dura holds fast at a suture: the lens ends there within some millimetres
+        low, high = self.bounds
+        bend = p.y + 0.25 * (p.z - 20)
+        held = np.minimum(bend - low, high - bend)
+        return np.minimum(profile, 1.6 * held)
+
+    def squeeze(self, shell: Shell) -> Field:
+        return np.clip(self._profile(shell.p), 0, None)
+
+    def distance(self, brain: Brain) -> Field:
+        lens = (brain.depth - self._profile(brain.p)) * 0.8
+        return np.maximum(lens, -brain.depth)
+
+
+class Subdural(Bleed):
+    """A crescent along the inner table over one hemisphere: crosses sutures, not the midline."""
+
+    label = SDH
+
+    def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
+        self.side = side
+        self.azimuth = float(rng.uniform(-25, 30))
+        self.reach = float(rng.uniform(52, 78))
+        self.z = float(rng.uniform(18, 36))
+        self.height = float(rng.uniform(34, 52))
+        self.thick = float(rng.uniform(5.5, 11)) * growth
+        self.ml = self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.6
+        self.texture = _texture(rng, 55, 70)
+        self._ripple = Waves(rng, 40, 4)
+
+    def _profile(self, p: Points) -> Field:
+        lateral = p.x * float(self.side)
+        azimuth = np.rad2deg(np.arctan2(p.y + 4, np.maximum(lateral, 0.1) * 1.2))
+        s = ((azimuth - self.azimuth) / self.reach) ** 2 + ((p.z - self.z) / self.height) ** 2
+        profile = self.thick * (1 - s**2) * (1 + 0.15 * self._ripple(p))
+        return np.minimum(profile, (lateral - 1.5) * 0.7)
+
+    def squeeze(self, shell: Shell) -> Field:
+        return np.clip(self._profile(shell.p), 0, None)
+
+    def distance(self, brain: Brain) -> Field:
+        crescent = (brain.depth - self._profile(brain.p)) * 0.9
+        crescent = np.maximum(crescent, 1.0 - brain.tent)
+        return np.maximum(crescent, -brain.depth)
+
+
+class Parafalcine(Bleed):
+    """A subdural layer along one side of the falx and, behind, on the tentorium."""
+
+    label = SDH
+
+    def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
+        self.side = side
+        self.thick = float(rng.uniform(3.5, 6.0)) * growth
+        self.y, self.length = float(rng.uniform(-45, 10)), float(rng.uniform(30, 45))
+        self.tentorial = bool(rng.random() < 0.5)
+        self.ml = self.thick * self.length * 1.6 * 40 / 1000 * 0.6
+        self.texture = _texture(rng, 56, 70)
+        self._ripple = Waves(rng, 35, 4)
+
+    def distance(self, brain: Brain) -> Field:
+        p = brain.p
+        s = ((p.y - self.y) / self.length) ** 2
+        width = self.thick * (1 - s) * (1 + 0.2 * self._ripple(p))
+        lateral = p.x * float(self.side)
+        callosum = (np.sqrt(((p.y - 2) / 42) ** 2 + ((p.z - 4) / 22) ** 2) - 1) * 26
+        sheet = np.abs(lateral - 0.5 * width) - 0.5 * width
+        sheet = np.maximum(np.maximum(sheet, 4 - callosum), 1 - brain.tent)
+        if self.tentorial:
+            leaf = np.abs(brain.tent - 0.5 * self.thick) - 0.5 * self.thick
+            leaf = np.maximum(leaf, np.hypot(lateral - 22, p.y + 48) - 26)
+            sheet = np.minimum(sheet, np.maximum(leaf, -lateral))
+        return np.maximum(sheet, 0.6 - brain.depth)
+
+
+class SulcalSubarachnoid(Bleed):
+    """Blood in the sulci of one region of the convexity."""
+
+    label = SAH
+
+    def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
+        azimuth = np.deg2rad(float(rng.uniform(-55, 60)))
+        rise = np.deg2rad(float(rng.uniform(10, 50)))
+        self.centre = (
+            side * float(np.cos(azimuth) * np.cos(rise)) * 60,
+            float(np.sin(azimuth) * np.cos(rise)) * 75 - 4,
+            float(np.sin(rise)) * 66 + 4,
+        )
+        self.radius = float(rng.uniform(30, 42)) * growth
+        self.swell = float(rng.uniform(1.0, 1.6))
+        self.ml = self.radius**2 * 0.012
+        self.side = side
+        self.texture = _texture(rng, 56, 70)
+        self._ripple = Waves(rng, 25, 5)
+
+    def distance(self, brain: Brain) -> Field:
+        p = brain.p
+        cx, cy, cz = self.centre
+        region = np.sqrt((p.x - cx) ** 2 + (p.y - cy) ** 2 + (p.z - cz) ** 2) - self.radius
+        region = region + 5 * self._ripple(p)
+        region = np.maximum(region, 2 - p.x * float(self.side))
+        region = np.maximum(region, 1.2 - brain.cortex)
+        return np.maximum(np.maximum(brain.sulci - self.swell, region), 1.5 - brain.tent)
+
+
+class BasalSubarachnoid(Bleed):
+    """Aneurysmal blood: basal cisterns and one or both Sylvian fissures."""
+
+    label = SAH
+
+    def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
+        self.side = side
+        self.spread = float(rng.uniform(30, 48)) * growth
+        self.other = float(rng.uniform(0.45, 1.0))
+        self.swell = float(rng.uniform(0.9, 1.6)) * growth
+        self.ml = self.spread * 0.5
+        self.texture = _texture(rng, 56, 70)
+        self._ripple = Waves(rng, 25, 5)
+
+    def distance(self, brain: Brain) -> Field:
+        p = brain.p
+        away = np.sqrt(p.x**2 + (p.y - 8) ** 2 * 0.8 + (p.z + 10) ** 2)
+        limit = np.where(p.x * float(self.side) > 0, self.spread, self.spread * self.other)
+        region = away - limit.astype(np.float32) + 5 * self._ripple(p)
+        return np.maximum(np.maximum(brain.cisterns - self.swell, region), 0.5 - brain.depth)
+
+
+class Intraparenchymal(Bleed):
+    """A clot within the brain's tissue, with a rim of oedema."""
+
+    label = IPH
+    SITES: ClassVar[dict[str, tuple[Vector, Vector, tuple[float, float]]]] = {
+        "putamen": ((28, 2, 5), (0.75, 1.25, 1.0), (10, 18)),
+        "thalamus": ((13, -13, 8), (0.9, 1.1, 1.0), (8, 13)),
+        "frontal": ((34, 46, 14), (1.0, 1.1, 1.0), (9, 18)),
+        "temporal": ((47, -2, -20), (0.9, 1.2, 0.85), (8, 14)),
+        "parietal": ((36, -38, 34), (1.0, 1.1, 1.0), (9, 18)),
+        "occipital": ((26, -64, 10), (0.9, 1.1, 0.9), (8, 14)),
+        "cerebellum": ((22, -52, -34), (1.0, 1.0, 0.9), (8, 13)),
+    }
+
+    def __init__(self, rng: np.random.Generator, site: str, side: int, growth: float) -> None:
+        (x, y, z), shape, (small, large) = self.SITES[site]
+        jitter = rng.normal(0, 3, 3)
+        self.site, self.side = site, side
+        self.centre = (side * (x + float(jitter[0])), y + float(jitter[1]), z + float(jitter[2]))
+        self.radius = float(rng.uniform(small, large)) * growth
+        self.radii = tuple(self.radius * s * float(rng.uniform(0.85, 1.15)) for s in shape)
+        self.oedema = float(rng.uniform(2.5, 6.0))
+        self.ml = 4.19 * float(np.prod(self.radii)) / 1000
+        self.texture = _texture(rng, 60, 76)
+        self._ripple = Waves(rng, 22, 7)
+
+    def distance(self, brain: Brain) -> Field:
+        p = brain.p
+        rx, ry, rz = self.radii
+        clot = ellipsoid(p, self.centre, (rx, ry, rz)) + 0.16 * self.radius * self._ripple(p)
+        clot = np.maximum(clot, 1.0 - brain.cortex)
+        tent = brain.tent if self.site == "cerebellum" else -brain.tent
+        return np.maximum(np.maximum(clot, tent + 1.5), 2.0 - p.x * float(self.side))
+
+
+class Intraventricular(Bleed):
+    """Blood in the ventricles: a level in the dependent horns, or a cast of one side."""
+
+    label = IVH
+
+    def __init__(self, rng: np.random.Generator, side: int, growth: float, cast: bool) -> None:
+        self.side, self.cast = side, cast
+        self.level = float(rng.uniform(-46, -32)) + 8 * (growth - 1)
+        self.front = float(rng.uniform(-5, 45)) if cast else self.level
+        self.third, self.fourth = (bool(v) for v in rng.random(2) < (0.7 * cast, 0.5 * cast))
+        self.swell = float(rng.uniform(0.8, 2.0)) if cast else float(rng.uniform(0.3, 1.0))
+        self.ml = 14 * growth if cast else 4 * growth
+        self.texture = _texture(rng, 58, 74)
+        self._ripple = Waves(rng, 30, 4)
+
+    def distance(self, brain: Brain) -> Field:
+        p = brain.p
+        lateral = p.x * float(self.side)
+        level = np.where(lateral > 0, self.front, self.level).astype(np.float32)
+        flat = p.y - level + 1.0 * self._ripple(p)  # the supine patient's level faces front
+        flat = np.maximum(flat, np.where(p.z < -22, OUTSIDE, -OUTSIDE))
+        flat = np.where((np.abs(p.x) < 4.5) & (p.z < 9), OUTSIDE, flat)
+        if self.third:
+            flat = np.where((np.abs(p.x) < 4.5) & (p.z < 9) & (p.z > -22), -OUTSIDE, flat)
+        if self.fourth:
+            flat = np.where((np.abs(p.x) < 12) & (p.z < -15) & (p.y < -28), -OUTSIDE, flat)
+        return np.maximum(brain.ventricles - self.swell, flat.astype(np.float32))

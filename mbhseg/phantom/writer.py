@@ -1,0 +1,59 @@
+"""The phantom as an archive, laid out as MBH_Train_2025_voxel-label.zip is."""
+
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.files import atomic_file
+from mbhseg.phantom.case import PhantomCase, make_case
+from mbhseg.phantom.spec import PhantomSpec, check
+from mbhseg.volumes import nifti_bytes
+
+TOP_FOLDER = "MBH_Train_2025_voxel-label"
+_STAMP = (2025, 6, 15, 0, 0, 0)  # one date for all, so that equal specs make equal bytes
+_MODE = 0o600 << 16
+
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+
+
+def write_archive(path: str | Path, spec: PhantomSpec, progress: Progress | None = None) -> None:
+    """Generate the data set into one zip, which appears whole or not at all.
+
+    Memory holds one scan at a time. Equal specs give equal bytes (on one machine and with one
+    set of library versions). `progress` may wrap the loop over the scans: it is called with the
+    scans' indices and their number. Raises InputError if the spec is out of bounds.
+    """
+    check(spec)
+    indices: Iterable[int] = range(spec.cases)
+    if progress is not None:
+        indices = progress(indices, spec.cases)
+    with atomic_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for index in indices:
+            for name, data in case_members(make_case(spec, index)):
+                entry = zipfile.ZipInfo(f"{TOP_FOLDER}/{name}", date_time=_STAMP)
+                entry.create_system = 3
+                entry.external_attr = _MODE
+                archive.writestr(entry, data)  # stored: the members are gzip already
+
+
+def case_members(case: PhantomCase) -> list[tuple[str, bytes]]:
+    """Names below the top folder and bytes of one case's files: the image, then its raters'."""
+    members = [(f"{case.case}/image.nii.gz", nifti_bytes(_image(case.hu, case.affine)))]
+    for rater, labels in sorted(case.labels.items()):
+        data = nifti_bytes(_image(labels.astype(case.mask_dtype), case.affine))
+        members.append((f"{case.case}/label_annot_{rater}.nii.gz", data))
+    return members
+
+
+def _image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> nib.Nifti1Image:
+    """An image whose geometry is in the qform alone (code 1, sform code 0), in mm."""
+    image = nib.Nifti1Image(voxels, None)
+    image.header.set_qform(affine, code=1)
+    image.header.set_sform(None, code=0)
+    image.header.set_xyzt_units("mm")
+    return nib.Nifti1Image(voxels, None, image.header)
