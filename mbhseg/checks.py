@@ -3,7 +3,6 @@
 Each check gives remarks, none if all is well. None of them changes a volume.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import nibabel as nib
@@ -191,35 +190,48 @@ def check_intensity(values: NDArray[Any], low: float, high: float) -> list[Remar
     return remarks
 
 
-def plane_counts(labels: NDArray[np.uint8]) -> dict[int, NDArray[np.int64]]:
-    """Voxels of each class [EDH..SDH] by plane of labels [x, y, z]; planes with a bleed only."""
-    counts = {}
-    for z in range(labels.shape[2]):
-        plane = labels[:, :, z].reshape(-1, order="A")
-        if plane.any():
-            counts[z] = np.bincount(plane, minlength=len(CLASSES))[1:]
-    return counts
+Voxels = dict[int, NDArray[np.intp]]
 
 
-def check_in_air(
-    values: NDArray[Any], labels: NDArray[np.uint8], planes: Iterable[int]
-) -> list[Remark]:
+def drawn_voxels(labels: NDArray[np.uint8]) -> Voxels:
+    """Where labels [x, y, z] are drawn: plane to voxel numbers in it, x running fastest.
+
+    Planes without a drawing are left out, so what follows costs no more than the bleeds are large.
+    """
+    planes = {z: np.flatnonzero(_flat(labels, z) > 0) for z in range(labels.shape[2])}
+    return {z: voxels for z, voxels in planes.items() if voxels.size}
+
+
+def _flat(volume: NDArray[Any], z: int) -> NDArray[Any]:
+    """A plane, x running fastest; a view if the volume lies in memory as in the file."""
+    return volume[:, :, z].reshape(-1, order="F")
+
+
+def plane_counts(labels: NDArray[np.uint8], drawn: Voxels) -> dict[int, NDArray[np.int64]]:
+    """Voxels of each class [EDH..SDH] in each drawn plane of labels [x, y, z]."""
+    return {
+        z: np.bincount(_flat(labels, z)[voxels], minlength=len(CLASSES))[1:]
+        for z, voxels in drawn.items()
+    }
+
+
+def check_in_air(values: NDArray[Any], drawn: Voxels) -> list[Remark]:
     """A remark on planes whose labels lie outside the head, as those of a flipped mask do.
 
-    `planes` are those to look at: where something is drawn.
+    `values` are HU [x, y, z] of the scan that the labels belong to.
     """
-    suspect = []
-    for z in planes:
-        hu = values[:, :, z][labels[:, :, z] > 0]
-        if hu.size >= _MIN_DRAWN and (hu < AIR_HU).mean() > _MAX_IN_AIR:
-            suspect.append(z)
+    suspect = [
+        z
+        for z, voxels in drawn.items()
+        if voxels.size >= _MIN_DRAWN and (_flat(values, z)[voxels] < AIR_HU).mean() > _MAX_IN_AIR
+    ]
     if not suspect:
         return []
-    named = ", ".join(map(str, suspect[:5])) + ("..." if len(suspect) > 5 else "")
+    named = ", ".join(map(str, suspect[:5])) + (", ..." if len(suspect) > 5 else "")
     return [
         Remark(
             "warning",
-            f"most of what is drawn lies in air, in {len(suspect)} planes ({named})",
+            f"most of what is drawn in slice {named} lies in air",
             "Check that mask and scan are not flipped or shifted against each other",
         )
     ]

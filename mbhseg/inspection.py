@@ -209,12 +209,12 @@ def _drawing(
         _note(findings, case, member, checks.check_alignment(scan, image))
         if scan.shape != image.shape:
             return None
-    counts = checks.plane_counts(labels)
+    drawn = checks.drawn_voxels(labels)
+    counts = checks.plane_counts(labels, drawn)
     if scan is not None:
-        remarks = checks.check_in_air(image_array(scan), labels, counts)
-        _note(findings, case, member, remarks)
+        _note(findings, case, member, checks.check_in_air(image_array(scan), drawn))
     digest = hashlib.sha256()
-    for z in counts:
+    for z in drawn:
         digest.update(b"%d:" % z)
         digest.update(np.ascontiguousarray(labels[:, :, z].T).data)
     return _Drawing(counts, digest.hexdigest() if counts else "", labels)

@@ -73,9 +73,9 @@ def _stacked(tables: list[pd.DataFrame], by: list[str]) -> pd.DataFrame:
 
 
 def _several_scans(cases: pd.DataFrame) -> Iterable[Finding]:
-    for patient, scans in cases.groupby("patient"):
+    for _, scans in cases.groupby("patient"):
         if len(scans) > 1:
-            what = f"patient {patient} has {len(scans)} scans"
+            what = f"patient {scans['patient'].iloc[0]} has {len(scans)} scans"
             for case in scans["case"]:
                 yield Finding(case, "", "info", what, "Nothing to do; splits are by patient")
 
@@ -131,7 +131,8 @@ def gate(
         raise ValueError(f"on_error is {on_error!r}, not one of {', '.join(ON_ERROR)}")
     errors = findings[findings["severity"] == "error"]
     named = "; ".join(
-        f"{row.file or row.case} {row.what}" for row in errors.head(_NAMED).itertuples(index=False)
+        f"{file or case}: {what}"
+        for case, file, what in errors[["case", "file", "what"]].head(_NAMED).to_numpy()
     )
     more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
     if len(errors) and on_error == "fail":

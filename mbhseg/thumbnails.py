@@ -18,7 +18,7 @@ def thumbnail(volume: NDArray[Any], labels: NDArray[np.uint8] | None = None) -> 
     """Twelve planes of a scan in the brain window, from the first to the last, labels in colour.
 
     Args:
-        volume: HU [x, y, z]; values that are not finite are shown black.
+        volume: HU [x, y, z]; NaN is shown black.
         labels: uint8 [x, y, z] of the same shape, or None.
 
     Returns:
@@ -28,12 +28,27 @@ def thumbnail(volume: NDArray[Any], labels: NDArray[np.uint8] | None = None) -> 
     sheet = np.zeros((ROWS * TILE, COLUMNS * TILE, 3), np.uint8)
     count = min(volume.shape[2], ROWS * COLUMNS)
     for tile, z in enumerate(np.linspace(0, volume.shape[2] - 1, count).round().astype(int)):
-        plane = np.nan_to_num(volume[:, :, z].astype(np.float32), nan=-1e6, posinf=1e6, neginf=-1e6)
-        image = np.repeat(to_grey(plane, BRAIN)[..., np.newaxis], 3, axis=2)
-        if labels is not None and (drawn := labels[:, :, z] > 0).any():
-            colours = _PALETTE[labels[:, :, z][drawn]]
-            image[drawn] = np.rint(0.5 * image[drawn] + 0.5 * colours).astype(np.uint8)
         row, column = divmod(tile, COLUMNS)
         place = np.s_[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
-        sheet[place] = resize_image(np.ascontiguousarray(to_display(image)), TILE)
+        grey = _grey(volume[:, :, z])
+        sheet[place] = grey[..., np.newaxis]
+        if labels is not None:
+            small = _small_labels(labels[:, :, z])
+            colours = _PALETTE[small[small > 0]]
+            sheet[place][small > 0] = np.rint(0.5 * grey[small > 0][:, np.newaxis] + 0.5 * colours)
     return sheet
+
+
+def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """A plane [x, y] as a tile in display orientation."""
+    if plane.dtype.kind == "f":
+        plane = np.nan_to_num(plane, nan=BRAIN.low, posinf=BRAIN.high, neginf=BRAIN.low)
+    return resize_image(np.ascontiguousarray(to_display(to_grey(plane, BRAIN))), TILE)
+
+
+def _small_labels(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels of a plane [x, y] as a tile in display orientation; the smallest bleed stays."""
+    small = np.zeros((TILE, TILE), np.uint8)
+    x, y = np.nonzero(plane > 0)
+    small[x * TILE // plane.shape[0], y * TILE // plane.shape[1]] = plane[x, y]
+    return to_display(small)
