@@ -131,7 +131,10 @@ class Archive:
     def read(self, member: str) -> bytes:
         """The member's bytes, checked against its CRC; InputError if it is damaged or missing."""
         try:
-            return self._zip.read(member)
+            data = self._zip.read(member)
+            if len(data) != self._zip.getinfo(member).file_size:
+                raise zipfile.BadZipFile("size differs from the directory's")
+            return data
         except _ZIP_ERRORS as error:
             raise InputError(
                 f"{self.path}:{member}",
