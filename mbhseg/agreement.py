@@ -16,18 +16,11 @@ from mbhseg.files import read_table, write_json, write_table
 from mbhseg.metrics.overlap import Row
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import join_tables, score_table, summarise
+from mbhseg.raters import Consensus
 from mbhseg.volumes import label_array
 
 CONSENSUS = "consensus"
 WITHOUT = "consensus-without-"
-
-
-class Consensus(NamedTuple):
-    """How the raters' labels become one reference: the arguments of `raters.consensus`."""
-
-    method: str = "majority"
-    ties: str = "background"
-    rater: int | None = None
 
 
 class RatedCase(NamedTuple):

@@ -128,3 +128,13 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
     except FileNotFoundError as error:
         raise InputError(source, "is gone", "Run the stage that wrote it again") from error
+
+
+def in_fold(table: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """The data set's manifest with the subsets of another fold: rows of `table` that `split` names.
+
+    The PNGs lie in the folders of the fold that was assembled; only the column subset changes.
+    """
+    keys = ["case", "slice"] if "slice" in split else ["case"]
+    joined = table.drop(columns="subset").merge(split[[*keys, "subset"]], on=keys, how="inner")
+    return joined[list(COLUMNS)]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from mbhseg import threshold
 from mbhseg.agreement import (
     CONSENSUS,
-    Consensus,
     RatedCase,
     rater_name,
     read_raters,
@@ -28,6 +27,7 @@ from mbhseg.metrics.legacy import legacy_scores
 from mbhseg.metrics.overlap import Row, class_counts, dice
 from mbhseg.metrics.pairs import Pair, PairScores
 from mbhseg.metrics.summary import score_table, summarise
+from mbhseg.raters import Consensus
 from mbhseg.splits import members
 from mbhseg.volumes import image_array, load_labels, voxel_ml
 
@@ -269,7 +269,7 @@ def run(
 
     `split_table` is the fold's table (case, patient, subset, and slice where the split is by
     slice), `predictions` the folder of `<case>.nii.gz`, `consensus` the arguments of
-    `agreement.Consensus`. Writes into `out_folder`: cases.csv (the model's rows), ceiling.csv
+    `raters.Consensus`. Writes into `out_folder`: cases.csv (the model's rows), ceiling.csv
     (the raters' rows on the same voxels), threshold.csv, slices.csv and summary.json.
     Raises InputError if the subset is empty or a prediction does not fit its case.
     """

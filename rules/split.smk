@@ -9,7 +9,6 @@ rule split:
         file=config["split"]["file"] or [],
     output:
         folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
-        balance="results/{dataset}/split/balance.tsv",
     params:
         split={key: value for key, value in config["split"].items() if key != "file"},
         keep=KEEP,

@@ -6,11 +6,12 @@ from typing import Any
 from mbhseg import raster
 from mbhseg.files import write_table
 from mbhseg.job import run
+from mbhseg.raters import Consensus
 from mbhseg.shards import kept_planes
 
 
 def main(job: Any) -> None:
-    consensus = raster.Consensus(**job.params.consensus)
+    consensus = Consensus(**job.params.consensus)
     planes = kept_planes(
         Path(job.input.cases),
         Path(job.input.slices),

@@ -1,4 +1,4 @@
-"""Rule split: fold tables and the balance of their classes."""
+"""Rule split: fold tables of the configured split."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mbhseg.shards import kept_planes
 
 
 def main(job: Any) -> None:
-    cases, slices = read_table(job.input.cases), read_table(job.input.slices)
+    cases = read_table(job.input.cases)
     settings = dict(job.params.split)
     if job.input.file:
         file = str(job.input.file)
@@ -26,7 +26,6 @@ def main(job: Any) -> None:
         tables = splits.make(cases, slices=kept, **settings)
     for table, path in zip(tables, job.output.folds, strict=True):
         write_table(path, table)
-    write_table(job.output.balance, splits.balance(tables[0], cases, slices))
 
 
 if __name__ == "__main__":

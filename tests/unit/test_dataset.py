@@ -191,3 +191,21 @@ class TestGather:
         manifest = pd.DataFrame({"file": ["ID_a_ID_1_000.png"], "sha256": ["00"]})
         with pytest.raises(InputError, match=r"slices/2/.* is in slices/1/.* too"):
             dataset.gather([("slices/1", manifest), ("slices/2", manifest)])
+
+
+def test_another_fold_relabels_the_rows_it_names_and_drops_the_others():
+    table = pd.DataFrame(
+        [("train", "a", 0), ("train", "a", 1), ("valid", "b", 0), ("test", "c", 0)],
+        columns=["subset", "case", "slice"],
+    )
+    table = table.assign(**dict.fromkeys(dataset.COLUMNS[3:], "x"))
+    split = pd.DataFrame([("a", "valid"), ("b", "train")], columns=["case", "subset"])
+    found = dataset.in_fold(table, split)
+    assert list(found.columns) == list(table.columns)
+    assert list(zip(found["subset"], found["case"], found["slice"], strict=True)) == [
+        ("valid", "a", 0),
+        ("valid", "a", 1),
+        ("train", "b", 0),
+    ]
+    by_slice = pd.DataFrame([("a", 1, "test")], columns=["case", "slice", "subset"])
+    assert list(dataset.in_fold(table, by_slice)["slice"]) == [1]

@@ -1,0 +1,34 @@
+"""Inference over the cases of an archive: the network is loaded once for all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mbhseg.archive import Archive
+from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
+from mbhseg.nn.inference import Predictor
+from mbhseg.predictions import write_case
+from mbhseg.progress import progress
+from mbhseg.slices import Row, find_case
+from mbhseg.volumes import image_array
+
+
+def predict_cases(
+    archive_path: str | Path,
+    cases: Sequence[str],
+    predictor: Predictor,
+    out_dir: str | Path,
+    pictures: bool = True,
+) -> pd.DataFrame:
+    """Predict the cases and write the folder of predictions, whole or not at all.
+
+    Returns the manifest: file, bytes, sha256; sorted by file. No case gives an empty folder.
+    Raises InputError for a case that the archive does not hold or that cannot be read.
+    """
+    rows: list[Row] = []
+    with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
+        for case in progress(sorted(cases), label="infer", unit="scans"):
+            scan = archive.nifti(find_case(archive, case).image)
+            rows += write_case(partial, case, predictor.labels(image_array(scan)), scan, pictures)
+    return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

@@ -1,0 +1,94 @@
+"""Figures for people, and the page that holds them."""
+
+
+rule figures:
+    """Draw the data set: its sizes, its splits, samples of it, and how far its raters agree."""
+    input:
+        dataset=ancient("results/{dataset}/dataset"),
+        table="results/{dataset}/dataset.tsv",
+        folds=rules.split.output.folds,
+        cases="results/{dataset}/inventory/usable.tsv",
+        slices="results/{dataset}/inventory/slices.tsv",
+        pairs="results/{dataset}/agreement/pairs.csv",
+    output:
+        statistics=report(
+            "results/{dataset}/figures/statistics.png",
+            caption="../report/statistics.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "what": "statistics"},
+        ),
+        balance=report(
+            "results/{dataset}/figures/split_balance.png",
+            caption="../report/split_balance.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "what": "split balance"},
+        ),
+        images=report(
+            "results/{dataset}/figures/sample_images.png",
+            caption="../report/sample_images.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "what": "sample images"},
+        ),
+        masks=report(
+            "results/{dataset}/figures/sample_masks.png",
+            caption="../report/sample_masks.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "what": "sample masks"},
+        ),
+        agreement=report(
+            "results/{dataset}/figures/agreement.png",
+            caption="../report/agreement.rst",
+            category="Data",
+            labels={"dataset": "{dataset}", "what": "rater agreement"},
+        ),
+    params:
+        first_fold=config["build"]["folds"][0],
+        code=code("report_figures"),
+    log:
+        "results/logs/{dataset}/figures.log",
+    benchmark:
+        "results/benchmarks/{dataset}/figures.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    script:
+        "../workflow_scripts/report_figures.py"
+
+
+rule score_figures:
+    """Draw a run: its scores beside the raters', its best, median and worst case."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=fold_table,
+        cases="results/{dataset}/evaluation/{run}/cases.csv",
+        ceiling="results/{dataset}/evaluation/{run}/ceiling.csv",
+        predictions=ancient("results/{dataset}/predictions/{run}/test"),
+    output:
+        scores=report(
+            "results/{dataset}/evaluation/{run}/scores.png",
+            caption="../report/scores.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "scores"},
+        ),
+        overlays=report(
+            "results/{dataset}/evaluation/{run}/overlays.png",
+            caption="../report/overlays.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "overlays"},
+        ),
+    params:
+        consensus=CONSENSUS,
+        code=code("report_scores"),
+    log:
+        "results/logs/{dataset}/score_figures/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/score_figures/{run}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    script:
+        "../workflow_scripts/report_scores.py"

@@ -1,0 +1,119 @@
+"""The configuration refuses what it does not know, and says what it would have understood."""
+
+import copy
+import re
+
+import pytest
+import yaml
+
+from mbhseg import config as settings
+
+
+@pytest.fixture(scope="module")
+def default(repo):
+    return yaml.safe_load((repo / "config" / "config.yaml").read_text())
+
+
+@pytest.fixture
+def schemas(repo):
+    return repo / "config" / "schemas"
+
+
+def changed(config, path, value):
+    config = copy.deepcopy(config)
+    *above, last = path.split(".")
+    node = config
+    for key in above:
+        node = node[key]
+    node[last] = value
+    return config
+
+
+def test_the_default_is_valid(default, schemas):
+    settings.check(default, schemas)
+
+
+@pytest.mark.parametrize("preset", ["demo", "seed"])
+def test_the_presets_are_valid(default, schemas, repo, preset):
+    preset = yaml.safe_load((repo / "config" / f"{preset}.yaml").read_text())
+    settings.check(settings._merged(default, preset), schemas)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("slices.sise", 256, "slices.sise is not a key. Did you mean size?"),
+        ("shard", 4, "shard is not a key. Did you mean shards?"),
+        ("raters.method", "majorty", "raters.method is 'majorty'. Did you mean majority?"),
+        ("training.optimizer.learning_rat", 1, "Did you mean learning_rate?"),
+        (
+            "slices.channels",
+            ["brain", "subdral", "bone"],
+            "no window subdral. Did you mean subdural?",
+        ),
+        ("slices.channels", ["brain", "bone"], "slices.channels names 2 windows"),
+        ("slices.size", 500, "slices.size 500 is not divisible by"),
+        ("build.folds", [5], "fold 5 is not below split.folds, 5"),
+        ("build.datasets", ["mbhseg24"], "mbhseg24 is not defined. Did you mean mbhseg25?"),
+        ("build.experiments", ["flexnet"], "flexnet is not defined. Did you mean flexunet?"),
+        ("raters.rater", 3, "raters.rater names the one rater"),
+        ("raters.method", "rater", "raters.rater names the one rater"),
+        ("split.by", "slice", "Set split.folds to 1"),
+        ("datasets.mbhseg25.archive", {"path": "a.zip"}, "exactly one source"),
+        ("datasets.mbhseg25.huggingface", None, "has none"),
+        ("shards", 0, "shards: 0 is less than the minimum"),
+        ("windows.brain", {"level": 40}, "windows.brain.width is missing"),
+        ("experiments.flexunet", {"network": {"levls": 4}}, "Did you mean levels?"),
+    ],
+)
+def test_a_fault_names_its_key_and_the_remedy(default, schemas, path, value, words):
+    with pytest.raises(settings.ConfigError, match=re.escape(words)):
+        settings.check(changed(default, path, value), schemas)
+
+
+def test_all_faults_are_told_at_once(default, schemas):
+    wrong = changed(changed(default, "shard", 1), "slices.sise", 2)
+    with pytest.raises(settings.ConfigError) as caught:
+        settings.check(wrong, schemas)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_experiment_overrides_single_keys_and_leaves_the_rest(default):
+    config = changed(default, "experiments.wide", {"network": {"filters": 99}})
+    wide, plain = (settings.recipe(config, name) for name in ("wide", "flexunet"))
+    assert wide["network"].pop("filters") == 99
+    plain["network"].pop("filters")
+    assert wide == plain
+
+
+def test_runs_are_the_product_of_experiments_folds_and_seeds(default):
+    build = {"datasets": ["mbhseg25"], "experiments": ["a", "b"], "folds": [0, 2], "seeds": [1]}
+    names = settings.runs({**default, "build": build})
+    assert names == ["a-f0-s1", "a-f2-s1", "b-f0-s1", "b-f2-s1"]
+    assert settings.Run.parse("a-f2-s1") == ("a", 2, 1)
+    with pytest.raises(ValueError, match="is not"):
+        settings.Run.parse("a-f2")
+
+
+def test_one_window_makes_grey(default):
+    grey = settings.windows(changed(default, "slices.channels", ["seed"]))
+    assert grey == [{"name": "seed", "level": 127.5, "width": 255}] * 3
+
+
+def leaves(node, path=()):
+    for key, value in node.get("properties", {}).items():
+        yield from leaves(value, (*path, key))
+    if not node.get("properties"):
+        yield path, node
+
+
+def test_every_key_of_the_schema_is_described_and_commented_in_the_default(repo, schemas):
+    text = (repo / "config" / "config.yaml").read_text().splitlines()
+    for path, node in leaves(settings.schema(schemas)):
+        if path[0] in ("datasets", "experiments", "windows"):
+            continue
+        assert node.get("description"), f"{'.'.join(path)} has no description in the schema"
+        lines = [line for line in text if re.match(rf"\s*{path[-1]}:", line)]
+        assert lines, f"{'.'.join(path)} is not in config/config.yaml"
+        if len(path) > 1:
+            assert any("#" in line for line in lines), f"{'.'.join(path)} has no comment"

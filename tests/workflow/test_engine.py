@@ -1,0 +1,120 @@
+"""The workflow works bare with the engine's own switches."""
+
+import ast
+import sys
+
+import pytest
+import yaml
+
+from mbhseg import provenance
+
+SCRIPTS = sorted((provenance.ROOT / "workflow_scripts").glob("*.py"))
+
+
+def test_every_public_artifact_is_there(finished):
+    root = finished.root / "results/tiny"
+    run = "flexunet-f0-s1"
+    for name in (
+        *("raw/archive.zip", "raw/archive.zip.sha256", "raw/source.json"),
+        *("inventory/cases.tsv", "inventory/findings.tsv", "split/fold0.tsv", "split/fold1.tsv"),
+        *(f"dataset/{s}/{k}" for s in ("train", "valid", "test") for k in ("images", "masks")),
+        *(f"models/{run}/{n}" for n in ("model.keras", "history.csv", "curves.png", "run.json")),
+        *(f"models/{run}/previews", f"predictions/{run}/test/png/masks"),
+        *(f"predictions/{run}/test/png/overlays", "agreement/summary.json"),
+        *(f"evaluation/{run}/cases.csv", f"evaluation/{run}/summary.json", "report/index.html"),
+    ):
+        assert (root / name).exists(), name
+    assert (finished.root / "results/logs").is_dir()
+    assert (finished.root / "results/benchmarks").is_dir()
+
+
+def test_rulegraph_and_report_work(finished):
+    graph = finished.snakemake("--rulegraph")
+    for rule in ("slice", "rasterize", "train", "infer", "evaluate", "report"):
+        assert f'"{rule}' in graph
+    finished.snakemake("--report", "report.zip")
+    assert (finished.root / "report.zip").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("preset", ["config/config.yaml", "config/seed.yaml"])
+def test_real_data_plans_without_network(finished, preset, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens: a fetch would fail
+    text = finished.snakemake("-n", config=finished.root / preset)
+    assert "fetch_hub" in text
+    assert "train" in text
+
+
+def test_a_typo_is_a_line_and_not_a_traceback(finished):
+    text = finished.snakemake("-n", "--config", "slices={sise: 64}", ok=False)
+    assert "slices.sise is not a key. Did you mean size?" in text
+    assert "Traceback" not in text
+
+
+def test_another_working_directory(finished, tmp_path):
+    text = finished.snakemake("-n", "--directory", str(tmp_path))
+    assert "make_phantom" in text
+
+
+def reached(script):
+    """Top-level modules that a script and its closure import from outside the repository."""
+    files, queue = set(), [script]
+    while queue:
+        path = queue.pop()
+        if path not in files:
+            files.add(path)
+            queue.extend(provenance._imports(path, provenance.ROOT))
+    names = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add((node.module or "").split(".")[0])
+    return files, names - set(sys.stdlib_module_names) - {"mbhseg"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_stay_thin_and_import_one_way(script):
+    files, names = reached(script)
+    assert "snakemake" not in names
+    assert len(script.read_text().splitlines()) <= 50
+    heavy = {"keras", "tensorflow"}
+    network = [f for f in files if "nn" in f.relative_to(provenance.ROOT).parts]
+    assert (heavy & names == set()) or network
+
+
+def test_only_the_network_part_imports_keras():
+    for path in (provenance.ROOT / "mbhseg").rglob("*.py"):
+        if "nn" in path.relative_to(provenance.ROOT).parts:
+            continue
+        text = path.read_text()
+        for name in ("tensorflow", "keras", "snakemake"):
+            assert f"import {name}" not in text, path
+            assert f"from {name}" not in text, path
+
+
+PROVIDES = {  # import name -> distribution, where they differ
+    "cv2": "opencv-python-headless",
+    "SimpleITK": "simpleitk",
+    "yaml": "pyyaml",
+    "huggingface_hub": "huggingface-hub",
+}
+
+
+def test_environments_hold_what_their_scripts_import_at_locked_versions():
+    lock = (provenance.ROOT / "requirements.lock").read_text()
+    pins = {}
+    for file in (provenance.ROOT / "envs").glob("*.yaml"):
+        entries = yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]
+        pins[file.stem] = {entry.split("==")[0] for entry in entries}
+        for entry in entries:
+            assert f"\n{entry} " in lock, f"{file.name}: {entry} is not in requirements.lock"
+    for rules in (provenance.ROOT / "rules").glob("*.smk"):
+        for block in rules.read_text().split("\nrule ")[1:]:
+            if "script:" not in block:
+                continue
+            env = block.split("envs/")[1].split(".yaml")[0]
+            script = block.split("workflow_scripts/")[1].split('"')[0]
+            _, names = reached(provenance.ROOT / "workflow_scripts" / script)
+            missing = {PROVIDES.get(name, name) for name in names} - pins[env]
+            assert not missing, f"{script} imports {missing}, which envs/{env}.yaml lacks"

@@ -1,0 +1,22 @@
+"""Rule legacy: the seed project's loss and metric on the test slices."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg.dataset import in_fold
+from mbhseg.files import read_table, write_json
+from mbhseg.job import run
+from mbhseg.nn.legacy import evaluate_slices
+
+
+def main(job: Any) -> None:
+    slices = in_fold(read_table(job.input.table), read_table(job.input.fold))
+    tested = slices[slices["subset"] == "test"]
+    root = Path(job.input.table).parent
+    write_json(
+        job.output.legacy, evaluate_slices(job.input.model, tested, root, job.params.batch_size)
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

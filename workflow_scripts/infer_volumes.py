@@ -1,0 +1,22 @@
+"""Rule infer: every case of a subset."""
+
+from typing import Any
+
+from mbhseg import splits
+from mbhseg.files import read_table, write_table
+from mbhseg.job import run
+from mbhseg.nn.cases import predict_cases
+from mbhseg.nn.inference import Predictor
+
+
+def main(job: Any) -> None:
+    cases = list(splits.members(read_table(job.input.fold), job.wildcards.subset))
+    predictor = Predictor.load(job.input.model, job.input.run, batch=job.params.batch_size)
+    manifest = predict_cases(
+        job.input.archive, cases, predictor, job.output.predictions, job.params.overlays
+    )
+    write_table(job.output.manifest, manifest)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

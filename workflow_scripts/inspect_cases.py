@@ -1,0 +1,22 @@
+"""Rule inspect: the cases of one shard."""
+
+from typing import Any
+
+from mbhseg.archive import Archive
+from mbhseg.files import write_table
+from mbhseg.inspection import inspect_cases
+from mbhseg.job import run
+from mbhseg.shards import shard_of
+
+
+def main(job: Any) -> None:
+    with Archive(job.input.archive) as archive:
+        cases = shard_of(list(archive.cases), job.wildcards.scatteritem)
+        found = inspect_cases(archive, cases, job.output.thumbnails)
+    write_table(job.output.cases, found.cases)
+    write_table(job.output.slices, found.slices)
+    write_table(job.output.findings, found.findings)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,19 @@
+"""Rule inventory: merge the shards and check across the cases."""
+
+from typing import Any
+
+from mbhseg.files import read_table, write_table
+from mbhseg.inventory import Inventory, merge
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    files = zip(job.input.cases, job.input.slices, job.input.findings, strict=True)
+    found = merge(Inventory(*map(read_table, shard)) for shard in files)
+    write_table(job.output.cases, found.cases)
+    write_table(job.output.slices, found.slices)
+    write_table(job.output.findings, found.findings)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,34 @@
+"""Rule train: one model on one fold with one seed."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg.config import Run
+from mbhseg.dataset import in_fold
+from mbhseg.files import manifest_of, read_table, write_table
+from mbhseg.job import run
+from mbhseg.nn.training import TrainOutputs, train
+
+
+def main(job: Any) -> None:
+    out, params = job.output, job.params
+    slices = in_fold(read_table(job.input.table), read_table(job.input.fold))
+    train(
+        slices=slices,
+        root=Path(job.input.table).parent,
+        input={"size": params.size, "windows": params.windows},
+        identity={"run": job.wildcards.run, **Run.parse(job.wildcards.run)._asdict()},
+        outputs=TrainOutputs(
+            model=Path(out.model),
+            history=Path(out.history),
+            curves=Path(out.curves),
+            run_json=Path(out.run),
+            previews=Path(out.previews),
+        ),
+        **params.recipe,
+    )
+    write_table(out.manifest, manifest_of(Path(out.model).parent))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
