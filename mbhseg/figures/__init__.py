@@ -1,0 +1,1 @@
+"""Figures: tables and paths in, PNG files out; the same input gives the same bytes."""

@@ -1,0 +1,267 @@
+"""A finished data set to report on: small, made by the project's own functions."""
+
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+import mbhseg.figures.agreement
+import mbhseg.figures.cases
+import mbhseg.figures.dataset
+import mbhseg.figures.scores
+from mbhseg import agreement, dataset, evaluation, raster, slices, splits
+from mbhseg.archive import Archive
+from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.files import manifest_of, read_table, sha256, write_json, write_table
+from mbhseg.png import write_png
+from mbhseg.predictions import write_case
+from mbhseg.raters import Consensus, consensus
+from mbhseg.volumes import image_array, label_array, nifti_bytes, voxel_ml
+from mbhseg.windows import Window
+
+RUNS = ("flexunet-f0-s137", "wide-f0-s7")
+WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
+
+
+@pytest.fixture(scope="session")
+def archive_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve heads of eleven patients, tilted; raters 1 to 3, one case with a single rater."""
+    path = tmp_path_factory.mktemp("archive") / "archive.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in range(12):
+            case = f"ID_{n // 11 * 4 + n % 11:08x}_ID_{n:010x}"
+            for name, volume, affine in _head(n):
+                image = nib.Nifti1Image(volume, affine)
+                archive.writestr(f"set/{case}/{name}.nii.gz", nifti_bytes(image))
+    return path
+
+
+def _head(n: int) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
+    """The files of one case: a skull, a brain, and bleeds that depend on n."""
+    rng = np.random.default_rng([25, n])
+    x, y = np.meshgrid(np.linspace(-1, 1, 44), np.linspace(-1, 1, 40), indexing="ij")
+    radius = np.hypot(x * 1.05, y * 0.9)
+    plane = np.select([radius < 0.78, radius < 0.88], [36.0, 900.0], -1000.0)
+    hu = np.repeat(plane[..., None], 7, axis=2) + rng.normal(0, 4, (44, 40, 7))
+    truth = np.zeros(hu.shape, np.uint8)
+    if n != 3:  # a head without a bleed
+        for label in {1 + n % 5, 1 + (n * 2 + 1) % 5, 2}:
+            centre = rng.uniform([10, 10, 1.5], [34, 30, 5.5])
+            size = rng.uniform([3, 3, 1], [7, 6, 2])
+            grid = np.stack(np.indices(hu.shape), axis=-1)
+            truth[(((grid - centre) / size) ** 2).sum(axis=-1) < 1] = label
+    hu[truth > 0] += 28
+    affine = np.diag([-0.5, -0.5, 5.0, 1.0])
+    affine[1, 2] = 0.9 * (n % 3)
+    yield "image", np.rint(hu).astype(np.int16), affine
+    for rater in (1, 2, 3)[: 1 if n == 5 else 3]:
+        moved = np.roll(truth, rng.integers(-1, 2, 2), axis=(0, 1))
+        if rater == 3 and n % 4 == 1:
+            moved[moved == 5] = 1  # takes SDH for EDH
+        yield f"label_annot_{rater}", moved.astype(np.uint16), affine
+
+
+def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
+    """What a middling model makes of the truth: edges off, a class missed, a false positive."""
+    rng = np.random.default_rng([7, seed])
+    found = np.roll(labels, rng.integers(0, 3), axis=0)
+    lost = rng.choice(6)
+    if lost != 2:
+        found[found == lost] = 0
+    swapped = ndimage.binary_dilation(found == 5) & (rng.random(found.shape) < 0.3)
+    found[swapped & (labels == 5)] = 1
+    found[4:6, 6:9, 0] = 4
+    return found
+
+
+def write_inventory(archive: Archive, root: Path) -> None:
+    """The inventory's tables of all cases, with findings that tempt a careless page."""
+    cases, counts = [], []
+    for case, files in archive.cases.items():
+        scan = archive.nifti(files.image)
+        labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
+        drawn = {k for v in labels.values() for k in np.unique(v)} - {0}
+        hu = image_array(scan)
+        zooms = scan.header.get_zooms()[:3]
+        cases.append(
+            {
+                "case": case,
+                "patient": files.patient,
+                "n_slices": hu.shape[2],
+                "raters": ",".join(map(str, labels)),
+                **dict(zip(("size_x", "size_y"), hu.shape[:2], strict=True)),
+                **dict(
+                    zip(("spacing_x", "spacing_y", "spacing_z"), map(float, zooms), strict=True)
+                ),
+                "voxel_ml": voxel_ml(scan.affine),
+                "orientation": "".join(nib.aff2axcodes(scan.affine)),
+                "tilt_deg": 0.0,
+                "image_dtype": str(hu.dtype),
+                "hu_min": int(hu.min()),
+                "hu_max": int(hu.max()),
+                "classes": ",".join(c.key for c in FOREGROUND if c.label in drawn),
+                "status": "ok",
+            }
+        )
+        for rater, volume in labels.items():
+            voxels = np.stack([(volume == c.label).sum(axis=(0, 1)) for c in FOREGROUND], axis=-1)
+            for z in np.flatnonzero(voxels.sum(axis=1)):
+                counts.append((case, z, rater, *voxels[z]))
+    write_table(root / "inventory/cases.tsv", pd.DataFrame(cases))
+    write_table(
+        root / "inventory/slices.tsv",
+        pd.DataFrame(counts, columns=["case", "slice", "rater", *KEYS]),
+    )
+    first = next(iter(archive.cases))
+    findings = [
+        (first, f"{first}/image.nii.gz", "warning", "HU up to 31701", "Look at the scan"),
+        (first, f"{first}/label_annot_1.nii.gz", "info", "rater 1 drew nothing", "None needed"),
+        ("<b>&\"x'</b>", "<script>alert(1)</script>", "error", "a < b & c", "Rename it"),
+    ]
+    write_table(
+        root / "inventory/findings.tsv",
+        pd.DataFrame(findings, columns=["case", "file", "severity", "what", "remedy"]),
+    )
+
+
+def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: bool = False) -> None:
+    """Predictions of a middling model, their evaluation, and what a training leaves behind."""
+    fold = root / "split/fold0.tsv"
+    folder = root / "predictions" / run / "test"
+    with Archive(archive_path) as archive:
+        for n, case in enumerate(splits.members(read_table(fold), "test")):
+            files = archive.cases[case]
+            labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
+            predicted = degraded(consensus(labels, "majority"), seed + n)
+            write_case(folder, case, predicted, archive.nifti(files.image), pictures)
+    write_table(folder.with_suffix(".tsv"), manifest_of(folder))
+    out = root / "evaluation" / run
+    evaluation.run(archive_path, fold, "test", folder, run, out)
+    write_json(out / "legacy.json", {"loss": 0.0152, "dice_coef_multiclass": 0.9948, "slices": 84})
+    epochs = np.arange(1, 13)
+    history = pd.DataFrame(
+        {
+            "epoch": epochs,
+            "loss": 1.1 * np.exp(-epochs / 4),
+            "val_loss": 1.2 * np.exp(-epochs / 5),
+            "val_dice": 0.7 - 0.7 * np.exp(-epochs / 4),
+            "learning_rate": 1e-3 * np.cos(epochs / 8),
+        }
+    )
+    models = root / "models" / run
+    write_table(models / "history.csv", history)
+    write_png(models / "curves.png", np.full((40, 120, 3), 200, np.uint8))
+    write_png(models / "previews/filmstrip.png", np.full((30, 150, 3), 90, np.uint8))
+    experiment, fold_name, seed_name = run.split("-")
+    write_json(
+        models / "run.json",
+        {
+            "run": run,
+            "experiment": experiment,
+            "fold": int(fold_name[1:]),
+            "seed": int(seed_name[1:]),
+            "input": {"size": 32, "windows": [w._asdict() for w in WINDOWS]},
+            "classes": ["background", *KEYS],
+            "network": {"name": "flexunet", "levels": 4, "base_filters": 16},
+            "training": {"epochs": 12, "batch": 8, "loss": {"name": "ce_dice"}},
+            "parameters": 1234567,
+            "best": {"epoch": 11, "val_dice": float(history["val_dice"].max())},
+            "data": {"manifest_sha256": "ab" * 32, "train_slices": 42, "valid_slices": 14},
+            "versions": {"python": "3.11.9", "tensorflow": "2.21.0", "keras": "3.15.0"},
+            "device": {"kind": "CPU", "name": "CPU <2 cores>", "precision": "float32"},
+            "timings": {"total_seconds": 312.5},
+        },
+    )
+
+
+def finish(archive_path: Path, root: Path, size: int = 32, runs: tuple[str, ...] = RUNS) -> None:
+    """Run the data stages on an archive, and pretend to have trained `runs`."""
+    (root / "raw").mkdir(parents=True)
+    digest = sha256(archive_path)
+    (root / "raw/archive.zip.sha256").write_text(f"{digest}  archive.zip\n")
+    write_json(root / "raw/source.json", {"kind": "archive", "sha256": digest})
+    with Archive(archive_path) as archive:
+        write_inventory(archive, root)
+        names = list(archive.cases)
+    cases = read_table(root / "inventory/cases.tsv")
+    counts = read_table(root / "inventory/slices.tsv")
+    agreement.run(archive_path, names, root / "agreement/shards/1-of-1.csv")
+    agreement.summarise_shards(
+        [root / "agreement/shards/1-of-1.csv"],
+        root / "agreement/pairs.csv",
+        root / "agreement/summary.json",
+    )
+    folds = splits.make(cases, folds=2, test=0.34, valid=0.2, seed=137)
+    for k, table in enumerate(folds):
+        write_table(root / f"split/fold{k}.tsv", table)
+    write_table(root / "split/balance.tsv", splits.balance(folds[0], cases, counts))
+    planes = {
+        case: list(range(n)) for case, n in zip(cases["case"], cases["n_slices"], strict=True)
+    }
+    images = slices.run(archive_path, planes, WINDOWS, size, root / "slices/1-of-1")
+    masks = raster.run(archive_path, planes, Consensus(), size, False, root / "masks/1-of-1")
+    dataset.assemble(
+        folds[0],
+        dataset.gather([(root / "slices/1-of-1", images)]),
+        dataset.gather([(root / "masks/1-of-1", masks)], under="consensus"),
+        root=root,
+        out_dir=root / "dataset",
+        out_table=root / "dataset.tsv",
+    )
+    for seed, run in enumerate(runs):
+        write_run(archive_path, root, run, seed)
+
+
+@pytest.fixture(scope="session")
+def results(archive_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder results/<dataset> of a finished workflow; read it, do not write into it."""
+    root = tmp_path_factory.mktemp("results") / "phantom"
+    finish(archive_path, root)
+    return root
+
+
+def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str]) -> None:
+    """Draw every figure of the data set and of some runs, laid out as below results/<dataset>."""
+    table = read_table(root / "dataset.tsv")
+    folds = {k: read_table(root / f"split/fold{k}.tsv") for k in (0, 1)}
+    listed, counts = (read_table(root / f"inventory/{n}.tsv") for n in ("cases", "slices"))
+    balances = {k: splits.balance(fold, listed, counts) for k, fold in folds.items()}
+    folder = out / "figures"
+    mbhseg.figures.dataset.statistics(table, folds[0], folder / "statistics.png")
+    mbhseg.figures.dataset.split_balance(balances, folder / "split_balance.png")
+    samples = folder / "sample_images.png", folder / "sample_masks.png"
+    mbhseg.figures.dataset.sample_grid(table, root, "train", 8, *samples)
+    mbhseg.figures.agreement.agreement(
+        read_table(root / "agreement/pairs.csv"), folder / "agreement.png"
+    )
+    for run in runs:
+        cases, ceiling = (
+            read_table(root / "evaluation" / run / f"{name}.csv") for name in ("cases", "ceiling")
+        )
+        folder = out / "evaluation" / run
+        mbhseg.figures.scores.scores(cases, ceiling, folder / "scores.png", run)
+        with Archive(archive_path) as archive:
+            predictions = root / "predictions" / run / "test"
+            panels = [
+                mbhseg.figures.cases.read_panel(archive, choice, predictions, Consensus())
+                for choice in mbhseg.figures.cases.choose_cases(cases)
+            ]
+        mbhseg.figures.cases.overlay_panel(panels, folder / "overlays.png", run)
+
+
+@pytest.fixture(scope="session")
+def draw(archive_path: Path, results: Path) -> Callable[[Path], None]:
+    """Draw the figures of the data set and of its first run below a folder."""
+    return lambda out: draw_figures(archive_path, results, out, RUNS[:1])
+
+
+@pytest.fixture(scope="session")
+def drawn(draw: Callable[[Path], None], results: Path) -> Path:
+    """The folder results/<dataset>, figures drawn for the data set and the first run only."""
+    draw(results)
+    return results
