@@ -1,0 +1,164 @@
+"""Confidence intervals by resampling patients, for means over cases and their differences.
+
+The scans of one patient are not independent, so patients are drawn, each with all of its cases.
+Intervals are expanded percentile intervals (Hesterberg, Am Stat 2015): plain percentiles are too
+narrow for few patients by about what the t distribution and n/(n-1) make up for.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from mbhseg.metrics.overlap import SCORED_CLASSES
+
+DRAWS = 2000
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean (or a difference of means) with the limits of its interval, and what it rests on.
+
+    Without values `estimate` is NaN; with fewer than two patients the limits are NaN.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n_cases: int
+    n_patients: int
+
+
+class CaseValues(NamedTuple):
+    """A score of each case in columns: `values` float64 [cases, k], NaN where there is none.
+
+    `patients` names the patient of each case, [cases].
+    """
+
+    values: NDArray[np.float64]
+    patients: NDArray[np.str_]
+
+
+def case_values(rows: pd.DataFrame, score: str, present_only: bool = False) -> CaseValues:
+    """Take a score from a score table, one column a class in the order of `SCORED_CLASSES`.
+
+    Several pairs of a case are averaged first. `present_only` keeps the pairs whose reference
+    holds the class. Cases are sorted, so tables of the same cases line up.
+    """
+    kept = rows[score].where(rows["reference_voxels"] > 0) if present_only else rows[score]
+    table = (
+        rows.assign(_score=kept.astype(np.float64))
+        .pivot_table(index="case", columns="class", values="_score", dropna=False)
+        .reindex(index=sorted(rows["case"].unique()), columns=list(SCORED_CLASSES))
+    )
+    patient = dict(zip(rows["case"], rows["patient"], strict=True))
+    patients = np.array([patient[case] for case in table.index], dtype=np.str_)
+    return CaseValues(table.to_numpy(np.float64), patients)
+
+
+class Resampling:
+    """Fixed draws of patients: every mean taken from it sees the same draws.
+
+    This pairs runs: the difference of two runs is taken draw by draw. `patients` [cases] names
+    the patient of each case; the draws depend on the number of patients and the seed only.
+    """
+
+    def __init__(self, patients: NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> None:
+        names, self._patient = np.unique(patients, return_inverse=True)
+        self.n_patients = len(names)
+        self._weights = np.zeros((draws, self.n_patients))  # how often each draw has each patient
+        if self.n_patients:
+            rng = np.random.default_rng(seed)
+            shares = np.full(self.n_patients, 1 / self.n_patients)
+            self._weights[:] = rng.multinomial(self.n_patients, shares, size=draws)
+
+    def _per_patient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.zeros((self.n_patients, values.shape[1]))
+        np.add.at(sums, self._patient, values)
+        return sums
+
+    def contributing(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Number of patients with a value, by column: [k]."""
+        return (self._per_patient(~np.isnan(values)) > 0).sum(axis=0)
+
+    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean over the cases of each draw, [draws, k] from [cases, k]; NaN where it has none."""
+        totals = self._weights @ self._per_patient(np.nan_to_num(values))
+        counts = self._weights @ self._per_patient(~np.isnan(values))
+        with np.errstate(invalid="ignore"):
+            return totals / counts
+
+    def mean_intervals(self, values: NDArray[np.float64], level: float = LEVEL) -> list[Interval]:
+        """The interval of the mean of each column of [cases, k]."""
+        return self._intervals(means_of(values), self.means(values), [values], level)
+
+    def difference_intervals(
+        self, first: NDArray[np.float64], second: NDArray[np.float64], level: float = LEVEL
+    ) -> list[Interval]:
+        """The intervals of mean(first) - mean(second), column by column, on the same patients.
+
+        Both are [cases, k] with the same case in each row; n counts the smaller side.
+        """
+        estimates = means_of(first) - means_of(second)
+        draws = self.means(first) - self.means(second)
+        return self._intervals(estimates, draws, [first, second], level)
+
+    def macro_interval(self, values: NDArray[np.float64], level: float = LEVEL) -> Interval:
+        """The interval of the mean of the column means; columns without a value are left out.
+
+        Draws that lack a column altogether are left out too, as their mean would be of other
+        classes. n is that of the rarest column.
+        """
+        known = values[:, ~np.isnan(values).all(axis=0)]
+        if not known.shape[1]:
+            return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
+        counts = (~np.isnan(known)).sum(axis=0)
+        patients = self.contributing(known)
+        draws = self.means(known).mean(axis=1)
+        low, high = percentile_interval(draws, int(patients.min()), level)
+        estimate = float(means_of(known).mean())
+        return Interval(estimate, low, high, int(counts.min()), int(patients.min()))
+
+    def _intervals(
+        self,
+        estimates: NDArray[np.float64],
+        draws: NDArray[np.float64],
+        sides: list[NDArray[np.float64]],
+        level: float,
+    ) -> list[Interval]:
+        cases = np.min([(~np.isnan(side)).sum(axis=0) for side in sides], axis=0)
+        patients = np.min([self.contributing(side) for side in sides], axis=0)
+        return [
+            Interval(
+                float(estimates[k]),
+                *percentile_interval(draws[:, k], int(patients[k]), level),
+                int(cases[k]),
+                int(patients[k]),
+            )
+            for k in range(len(estimates))
+        ]
+
+
+def means_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each column over its values, [k] from [cases, k]; NaN for a column of NaN."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(values).sum(axis=0) / known.sum(axis=0)
+
+
+def percentile_interval(
+    draws: NDArray[np.float64], n_patients: int, level: float = LEVEL
+) -> tuple[float, float]:
+    """Limits from the draws of a statistic, [draws], expanded for the number of patients.
+
+    Draws that are NaN are left out. NaN for fewer than two patients.
+    """
+    known = draws[~np.isnan(draws)]
+    if n_patients < 2 or not known.size:
+        return float("nan"), float("nan")
+    t = stats.t.ppf((1 - level) / 2, n_patients - 1)
+    tail = float(stats.norm.cdf(t * np.sqrt(n_patients / (n_patients - 1))))
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
