@@ -7,20 +7,20 @@ rule fetch_hub:
         archive="results/{dataset}/raw/archive.zip",
         digest="results/{dataset}/raw/archive.zip.sha256",
         source="results/{dataset}/raw/source.json",
-    wildcard_constraints:
-        dataset=named("huggingface"),
-    params:
-        source=source("huggingface"),
-        code=code("acquire_hub"),
     log:
         "results/logs/{dataset}/fetch_hub.log",
     benchmark:
         "results/benchmarks/{dataset}/fetch_hub.tsv"
+    wildcard_constraints:
+        dataset=named("huggingface"),
     conda:
         "../envs/data.yaml"
     resources:
         mem_mb=1000,
         runtime=240,
+    params:
+        source=source("huggingface"),
+        code=code("acquire_hub"),
     script:
         "../workflow_scripts/acquire_hub.py"
 
@@ -33,20 +33,20 @@ rule link_archive:
         archive="results/{dataset}/raw/archive.zip",
         digest="results/{dataset}/raw/archive.zip.sha256",
         source="results/{dataset}/raw/source.json",
-    wildcard_constraints:
-        dataset=named("archive"),
-    params:
-        sha256=lambda wildcards: source("archive")(wildcards).get("sha256"),
-        code=code("acquire_archive"),
     log:
         "results/logs/{dataset}/link_archive.log",
     benchmark:
         "results/benchmarks/{dataset}/link_archive.tsv"
+    wildcard_constraints:
+        dataset=named("archive"),
     conda:
         "../envs/data.yaml"
     resources:
         mem_mb=500,
         runtime=30,
+    params:
+        sha256=lambda wildcards: source("archive")(wildcards).get("sha256"),
+        code=code("acquire_archive"),
     script:
         "../workflow_scripts/acquire_archive.py"
 
@@ -57,26 +57,26 @@ rule make_phantom:
         archive="results/{dataset}/raw/archive.zip",
         digest="results/{dataset}/raw/archive.zip.sha256",
         source="results/{dataset}/raw/source.json",
-    wildcard_constraints:
-        dataset=named("phantom"),
-    params:
-        spec=source("phantom"),
-        code=code("acquire_phantom"),
     log:
         "results/logs/{dataset}/make_phantom.log",
     benchmark:
         "results/benchmarks/{dataset}/make_phantom.tsv"
+    wildcard_constraints:
+        dataset=named("phantom"),
     conda:
         "../envs/data.yaml"
     resources:
         mem_mb=1500,
         runtime=60,
+    params:
+        spec=source("phantom"),
+        code=code("acquire_phantom"),
     script:
         "../workflow_scripts/acquire_phantom.py"
 
 
 rule fetch:
-    """Stage every data set's archive, for nodes without internet."""
-    localrule: True
     input:
         expand("results/{dataset}/raw/archive.zip", dataset=DATASETS),
+    """Stage every data set's archive, for nodes without internet."""
+    localrule: True

@@ -8,9 +8,6 @@ rule agree:
         cases="results/{dataset}/inventory/usable.tsv",
     output:
         pairs="results/{dataset}/agreement/shards/{scatteritem}.csv",
-    params:
-        consensus=CONSENSUS,
-        code=code("agree_raters"),
     log:
         "results/logs/{dataset}/agree/{scatteritem}.log",
     benchmark:
@@ -20,6 +17,9 @@ rule agree:
     resources:
         mem_mb=800,
         runtime=120,
+    params:
+        consensus=CONSENSUS,
+        code=code("agree_raters"),
     script:
         "../workflow_scripts/agree_raters.py"
 
@@ -31,8 +31,6 @@ rule agreement:
     output:
         pairs="results/{dataset}/agreement/pairs.csv",
         summary="results/{dataset}/agreement/summary.json",
-    params:
-        code=code("agree_summary"),
     log:
         "results/logs/{dataset}/agreement.log",
     benchmark:
@@ -42,5 +40,7 @@ rule agreement:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        code=code("agree_summary"),
     script:
         "../workflow_scripts/agree_summary.py"

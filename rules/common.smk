@@ -43,7 +43,9 @@ def code(script):
 
 def named(kind):
     """Constraint of the wildcard `dataset` to the data sets of one kind of source."""
-    names = [name for name in config["datasets"] if settings.source_of(config, name) == kind]
+    names = [
+        name for name in config["datasets"] if settings.source_of(config, name) == kind
+    ]
     return "|".join(names) or "(?!)"
 
 

@@ -19,10 +19,6 @@ rule evaluate:
         threshold="results/{dataset}/evaluation/{run}/threshold.csv",
         slices="results/{dataset}/evaluation/{run}/slices.csv",
         summary="results/{dataset}/evaluation/{run}/summary.json",
-    params:
-        consensus=CONSENSUS,
-        folder=subpath(output.summary, parent=True),
-        code=code("evaluate_run"),
     log:
         "results/logs/{dataset}/evaluate/{run}.log",
     benchmark:
@@ -32,6 +28,10 @@ rule evaluate:
     resources:
         mem_mb=1500,
         runtime=120,
+    params:
+        consensus=CONSENSUS,
+        folder=subpath(output.summary, parent=True),
+        code=code("evaluate_run"),
     script:
         "../workflow_scripts/evaluate_run.py"
 
@@ -45,9 +45,6 @@ rule legacy:
         model="results/{dataset}/models/{run}/model.keras",
     output:
         legacy="results/{dataset}/evaluation/{run}/legacy.json",
-    params:
-        batch_size=config["inference"]["batch_size"],
-        code=code("evaluate_legacy"),
     log:
         "results/logs/{dataset}/legacy/{run}.log",
     benchmark:
@@ -59,5 +56,8 @@ rule legacy:
         mem_mb=4000,
         runtime=120,
         gpu=1,
+    params:
+        batch_size=config["inference"]["batch_size"],
+        code=code("evaluate_legacy"),
     script:
         "../workflow_scripts/evaluate_legacy.py"

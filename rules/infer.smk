@@ -11,10 +11,6 @@ rule infer:
     output:
         predictions=directory("results/{dataset}/predictions/{run}/{subset}"),
         manifest="results/{dataset}/predictions/{run}/{subset}.tsv",
-    params:
-        batch_size=config["inference"]["batch_size"],
-        overlays=config["inference"]["overlays"],
-        code=code("infer_volumes"),
     log:
         "results/logs/{dataset}/infer/{run}.{subset}.log",
     benchmark:
@@ -26,5 +22,9 @@ rule infer:
         mem_mb=4000,
         runtime=240,
         gpu=1,
+    params:
+        batch_size=config["inference"]["batch_size"],
+        overlays=config["inference"]["overlays"],
+        code=code("infer_volumes"),
     script:
         "../workflow_scripts/infer_volumes.py"

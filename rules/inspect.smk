@@ -9,9 +9,9 @@ rule inspect:
         cases="results/{dataset}/inventory/shards/{scatteritem}.cases.tsv",
         slices="results/{dataset}/inventory/shards/{scatteritem}.slices.tsv",
         findings="results/{dataset}/inventory/shards/{scatteritem}.findings.tsv",
-        thumbnails=directory("results/{dataset}/inventory/shards/{scatteritem}.thumbnails"),
-    params:
-        code=code("inspect_cases"),
+        thumbnails=directory(
+            "results/{dataset}/inventory/shards/{scatteritem}.thumbnails"
+        ),
     log:
         "results/logs/{dataset}/inspect/{scatteritem}.log",
     benchmark:
@@ -21,6 +21,8 @@ rule inspect:
     resources:
         mem_mb=800,
         runtime=120,
+    params:
+        code=code("inspect_cases"),
     script:
         "../workflow_scripts/inspect_cases.py"
 
@@ -28,9 +30,15 @@ rule inspect:
 rule inventory:
     """Merge the shards, and check across the cases."""
     input:
-        cases=gather.shard("results/{{dataset}}/inventory/shards/{scatteritem}.cases.tsv"),
-        slices=gather.shard("results/{{dataset}}/inventory/shards/{scatteritem}.slices.tsv"),
-        findings=gather.shard("results/{{dataset}}/inventory/shards/{scatteritem}.findings.tsv"),
+        cases=gather.shard(
+            "results/{{dataset}}/inventory/shards/{scatteritem}.cases.tsv"
+        ),
+        slices=gather.shard(
+            "results/{{dataset}}/inventory/shards/{scatteritem}.slices.tsv"
+        ),
+        findings=gather.shard(
+            "results/{{dataset}}/inventory/shards/{scatteritem}.findings.tsv"
+        ),
     output:
         cases="results/{dataset}/inventory/cases.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
@@ -40,8 +48,6 @@ rule inventory:
             category="Data",
             labels={"dataset": "{dataset}", "what": "QC findings"},
         ),
-    params:
-        code=code("inspect_inventory"),
     log:
         "results/logs/{dataset}/inventory.log",
     benchmark:
@@ -51,6 +57,8 @@ rule inventory:
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        code=code("inspect_inventory"),
     script:
         "../workflow_scripts/inspect_inventory.py"
 
@@ -62,9 +70,6 @@ rule gate:
         findings="results/{dataset}/inventory/findings.tsv",
     output:
         usable="results/{dataset}/inventory/usable.tsv",
-    params:
-        on_error=config["qc"]["on_error"],
-        code=code("inspect_gate"),
     log:
         "results/logs/{dataset}/gate.log",
     benchmark:
@@ -74,5 +79,8 @@ rule gate:
     resources:
         mem_mb=500,
         runtime=10,
+    params:
+        on_error=config["qc"]["on_error"],
+        code=code("inspect_gate"),
     script:
         "../workflow_scripts/inspect_gate.py"

@@ -10,12 +10,6 @@ rule rasterize:
     output:
         masks=directory("results/{dataset}/masks/{scatteritem}"),
         manifest="results/{dataset}/masks/{scatteritem}.tsv",
-    params:
-        size=config["slices"]["size"],
-        keep=KEEP,
-        consensus=CONSENSUS,
-        rater_masks=config["raters"]["masks"],
-        code=code("rasterize_masks"),
     log:
         "results/logs/{dataset}/rasterize/{scatteritem}.log",
     benchmark:
@@ -25,5 +19,11 @@ rule rasterize:
     resources:
         mem_mb=800,
         runtime=120,
+    params:
+        size=config["slices"]["size"],
+        keep=KEEP,
+        consensus=CONSENSUS,
+        rater_masks=config["raters"]["masks"],
+        code=code("rasterize_masks"),
     script:
         "../workflow_scripts/rasterize_masks.py"

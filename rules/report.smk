@@ -41,9 +41,6 @@ rule figures:
             category="Data",
             labels={"dataset": "{dataset}", "what": "rater agreement"},
         ),
-    params:
-        first_fold=config["build"]["folds"][0],
-        code=code("report_figures"),
     log:
         "results/logs/{dataset}/figures.log",
     benchmark:
@@ -53,6 +50,9 @@ rule figures:
     resources:
         mem_mb=1500,
         runtime=30,
+    params:
+        first_fold=config["build"]["folds"][0],
+        code=code("report_figures"),
     script:
         "../workflow_scripts/report_figures.py"
 
@@ -78,9 +78,6 @@ rule score_figures:
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "overlays"},
         ),
-    params:
-        consensus=CONSENSUS,
-        code=code("report_scores"),
     log:
         "results/logs/{dataset}/score_figures/{run}.log",
     benchmark:
@@ -90,5 +87,8 @@ rule score_figures:
     resources:
         mem_mb=1500,
         runtime=30,
+    params:
+        consensus=CONSENSUS,
+        code=code("report_scores"),
     script:
         "../workflow_scripts/report_scores.py"

@@ -10,12 +10,6 @@ rule slice:
     output:
         images=directory("results/{dataset}/slices/{scatteritem}"),
         manifest="results/{dataset}/slices/{scatteritem}.tsv",
-    params:
-        size=config["slices"]["size"],
-        windows=WINDOWS,
-        keep=KEEP,
-        rater=CONSENSUS["rater"],
-        code=code("slice_volumes"),
     log:
         "results/logs/{dataset}/slice/{scatteritem}.log",
     benchmark:
@@ -25,5 +19,11 @@ rule slice:
     resources:
         mem_mb=800,
         runtime=120,
+    params:
+        size=config["slices"]["size"],
+        windows=WINDOWS,
+        keep=KEEP,
+        rater=CONSENSUS["rater"],
+        code=code("slice_volumes"),
     script:
         "../workflow_scripts/slice_volumes.py"

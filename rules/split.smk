@@ -9,11 +9,6 @@ rule split:
         file=config["split"]["file"] or [],
     output:
         folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
-    params:
-        split={key: value for key, value in config["split"].items() if key != "file"},
-        keep=KEEP,
-        rater=CONSENSUS["rater"],
-        code=code("split_patients"),
     log:
         "results/logs/{dataset}/split.log",
     benchmark:
@@ -23,6 +18,11 @@ rule split:
     resources:
         mem_mb=500,
         runtime=10,
+    params:
+        split={key: value for key, value in config["split"].items() if key != "file"},
+        keep=KEEP,
+        rater=CONSENSUS["rater"],
+        code=code("split_patients"),
     script:
         "../workflow_scripts/split_patients.py"
 
@@ -33,9 +33,6 @@ rule leakage:
         folds=rules.split.output.folds,
     output:
         table="results/{dataset}/split/leakage.tsv",
-    params:
-        allowed=config["split"]["by"] == "slice",
-        code=code("split_leakage"),
     log:
         "results/logs/{dataset}/leakage.log",
     benchmark:
@@ -45,6 +42,9 @@ rule leakage:
     resources:
         mem_mb=500,
         runtime=10,
+    params:
+        allowed=config["split"]["by"] == "slice",
+        code=code("split_leakage"),
     script:
         "../workflow_scripts/split_leakage.py"
 
@@ -61,8 +61,6 @@ rule dataset:
     output:
         dataset=directory("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
-    params:
-        code=code("split_dataset"),
     log:
         "results/logs/{dataset}/dataset.log",
     benchmark:
@@ -72,5 +70,7 @@ rule dataset:
     resources:
         mem_mb=1000,
         runtime=60,
+    params:
+        code=code("split_dataset"),
     script:
         "../workflow_scripts/split_dataset.py"

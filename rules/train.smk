@@ -19,11 +19,6 @@ rule train:
         run="results/{dataset}/models/{run}/run.json",
         previews=directory("results/{dataset}/models/{run}/previews"),
         manifest="results/{dataset}/models/{run}/manifest.tsv",
-    params:
-        recipe=recipe_of,
-        size=config["slices"]["size"],
-        windows=WINDOWS,
-        code=code("train_model"),
     log:
         "results/logs/{dataset}/train/{run}.log",
     benchmark:
@@ -35,5 +30,10 @@ rule train:
         mem_mb=6000,
         runtime=1440,
         gpu=1,
+    params:
+        recipe=recipe_of,
+        size=config["slices"]["size"],
+        windows=WINDOWS,
+        code=code("train_model"),
     script:
         "../workflow_scripts/train_model.py"

@@ -12,9 +12,6 @@ rule verify:
         predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=RUNS),
     output:
         table="results/{dataset}/verified.tsv",
-    params:
-        root="results/{dataset}",
-        code=code("verify_results"),
     log:
         "results/logs/{dataset}/verify.log",
     benchmark:
@@ -24,5 +21,8 @@ rule verify:
     resources:
         mem_mb=500,
         runtime=60,
+    params:
+        root="results/{dataset}",
+        code=code("verify_results"),
     script:
         "../workflow_scripts/verify_results.py"

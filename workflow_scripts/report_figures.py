@@ -3,6 +3,7 @@
 from typing import Any
 
 from mbhseg.figures.draw import draw_dataset
+
 from mbhseg.job import run
 
 

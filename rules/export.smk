@@ -1,0 +1,57 @@
+"""The data set in other projects' formats. Targets of their own: `rule all` does not build them."""
+
+
+rule export_images:
+    """The seed project's ImageMask-Dataset zip."""
+    input:
+        dataset=ancient("results/{dataset}/dataset"),
+        table="results/{dataset}/dataset.tsv",
+    output:
+        archive="results/{dataset}/export/{dataset}-ImageMask-Dataset.zip",
+    params:
+        code=code("export_images"),
+    log:
+        "results/logs/{dataset}/export_images.log",
+    benchmark:
+        "results/benchmarks/{dataset}/export_images.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    script:
+        "../workflow_scripts/export_images.py"
+
+
+rule export_nnunet:
+    """nnU-Net v2 raw data with the same test set and folds."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        folds=rules.split.output.folds,
+    output:
+        folder=directory("results/{dataset}/export/nnunet/Dataset{number}_{dataset}"),
+        manifest="results/{dataset}/export/nnunet/Dataset{number}_{dataset}.tsv",
+    wildcard_constraints:
+        number=r"\d{3}",
+    params:
+        consensus=CONSENSUS,
+        code=code("export_nnunet"),
+    log:
+        "results/logs/{dataset}/export_nnunet.{number}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/export_nnunet.{number}.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    script:
+        "../workflow_scripts/export_nnunet.py"
+
+
+rule export:
+    """Both exports of every data set, nnU-Net's under number 501."""
+    localrule: True
+    input:
+        images=[f"results/{name}/export/{name}-ImageMask-Dataset.zip" for name in DATASETS],
+        nnunet=[f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in DATASETS],
