@@ -32,10 +32,14 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
     Memory is taken for what the header asks and the file can hold, never for more.
 
     Raises InputError where the bytes are no such image, are cut short or damaged, hold no voxels
-    or values other than real numbers, or inflate to more than the header asks.
+    or values other than real numbers, have an affine that is not finite, or inflate to more than
+    the header asks.
     """
     with readable(where):
         source = open_volume(data)
+        affine = source.header.get_best_affine()
+        if not np.isfinite(affine).all():
+            raise ValueError("the affine has a value that is not finite")
         voxels = source.read(source.shape)
         notes = source.notes
         if trailing := source.finish():
@@ -44,7 +48,7 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
         header["scl_slope"] = header["scl_inter"] = np.nan  # used up, as nibabel has it
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         extra = {"dtype": source.dtype.name, "notes": notes}
-        return kind(voxels, header.get_best_affine(), header, extra=extra)
+        return kind(voxels, affine, header, extra=extra)
 
 
 class PlaneReader:

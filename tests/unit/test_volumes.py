@@ -197,6 +197,7 @@ BAD = {
     "voxels before the file": patched(OFFSET, "f", -352),
     "infinite intercept": patched(SLOPE, "ff", 2, float("inf")),
     "NaN intercept": patched(SLOPE, "ff", 2, float("nan")),
+    "NaN affine": patched(SFORM, "h24x12f", 1, *[float("nan")] * 12),
     "impossible quaternion": patched(QFORM, "hhfff", 1, 0, 9.0, 9.0, 9.0),
     "gzip bomb behind the voxels": packed(nifti() + bytes(10**7)),
 }
