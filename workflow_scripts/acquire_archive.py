@@ -1,14 +1,16 @@
 """Rule link_archive: a zip of this machine."""
 
+from pathlib import Path
 from typing import Any
 
-from mbhseg import acquire
+from mbhseg.acquire.archive import from_archive
+from mbhseg.acquire.outputs import AcquireOutputs
 from mbhseg.job import run
 
 
 def main(job: Any) -> None:
-    out = acquire.AcquireOutputs(job.output.archive, job.output.digest, job.output.source)
-    acquire.from_archive(job.input.archive, job.params.sha256, out)
+    out = AcquireOutputs(*map(Path, (job.output.archive, job.output.digest, job.output.source)))
+    from_archive(job.input.archive, job.params.sha256, out)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Rule fetch_hub: a zip from the Hugging Face hub."""
 
+from pathlib import Path
 from typing import Any
 
-from mbhseg import acquire
+from mbhseg.acquire.huggingface import from_hub
+from mbhseg.acquire.outputs import AcquireOutputs
 from mbhseg.job import run
 
 
 def main(job: Any) -> None:
-    out = acquire.AcquireOutputs(job.output.archive, job.output.digest, job.output.source)
-    acquire.from_hub(**job.params.source, out=out)
+    out = AcquireOutputs(*map(Path, (job.output.archive, job.output.digest, job.output.source)))
+    source = {"sha256": None, "limit_cases": None, **job.params.source}
+    from_hub(**source, out=out)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """Rule make_phantom: generate the data set."""
 
+from pathlib import Path
 from typing import Any
 
-from mbhseg import acquire
+from mbhseg.acquire.outputs import AcquireOutputs
+from mbhseg.acquire.phantom import from_phantom
 from mbhseg.job import run
 from mbhseg.phantom import PhantomSpec
 
 
 def main(job: Any) -> None:
-    out = acquire.AcquireOutputs(job.output.archive, job.output.digest, job.output.source)
-    acquire.from_phantom(PhantomSpec(**job.params.spec), out)
+    out = AcquireOutputs(*map(Path, (job.output.archive, job.output.digest, job.output.source)))
+    from_phantom(PhantomSpec(**job.params.spec), out)
 
 
 if __name__ == "__main__":
