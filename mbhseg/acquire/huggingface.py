@@ -1,0 +1,121 @@
+"""The archive from the Hugging Face hub, whole or its first cases."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import is_offline_mode
+
+from mbhseg.acquire.outputs import AcquireOutputs, demand_sha256, record
+from mbhseg.download import Download, about_complete, disk_errors, download, journal_of
+from mbhseg.errors import InputError
+from mbhseg.excerpt import first_cases, write_directory
+from mbhseg.files import sha256 as digest_of
+from mbhseg.hub import Hub, RemoteFile
+
+_log = logging.getLogger(__name__)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CHECK_CONFIG = "Check huggingface.sha256 and huggingface.revision in the config"
+
+
+def from_hub(
+    repo: str,
+    filename: str,
+    revision: str,
+    sha256: str | None,
+    limit_cases: int | None,
+    out: AcquireOutputs,
+) -> None:
+    """Fetch a zip of a data set repository, or with `limit_cases` its first cases by case id.
+
+    `revision` is a branch, tag or commit. `sha256` is that of the whole zip; with None the hub's
+    own digest is what the bytes are held against. The download lies beside the archive as
+    `archive.zip.download`, and a later call goes on with it. It stays as another name (a hard
+    link) of the same bytes, so that making the archive again fetches nothing.
+
+    Raises InputError where the hub, the disk or the digest refuses.
+    """
+    out.clear()
+    hub = Hub()
+    if limit_cases is not None:
+        _first_cases(hub, hub.find(repo, filename, revision), sha256, limit_cases, out)
+        return
+    path = out.archive.with_name(out.archive.name + ".download")
+    remote = _kept(path, repo, filename, revision) or hub.find(repo, filename, revision)
+    _demand_hub_agrees(remote, sha256)
+    with download(hub, remote, path) as local:
+        _demand_digest(local, remote, sha256)
+        record(out, local.sha256, _source(remote, local.done, None))
+        _publish(path, out.archive)
+
+
+def _kept(path: Path, repo: str, filename: str, revision: str) -> RemoteFile | None:
+    """What an earlier download is of, if that makes asking the hub needless or impossible."""
+    about = about_complete(path)
+    if about is None or (about["repo"], about["filename"]) != (repo, filename):
+        return None
+    pinned = _COMMIT.fullmatch(revision) and about["commit"] == revision
+    if not pinned and not (is_offline_mode() and about["revision"] == revision):
+        return None
+    _log.info("%s is here from an earlier download", path)
+    known = {key: about[key] for key in RemoteFile._fields}
+    return RemoteFile(**known)._replace(revision=revision)
+
+
+def _first_cases(
+    hub: Hub, remote: RemoteFile, sha256: str | None, n: int, out: AcquireOutputs
+) -> None:
+    _demand_hub_agrees(remote, sha256)
+    path = out.archive.with_name(f"{out.archive.name}.first{n}.download")
+    with hub.open(remote) as stream:
+        excerpt = first_cases(stream, str(remote), n)
+    with download(hub, remote, path, excerpt.spans) as local:
+        try:
+            with disk_errors(path):
+                write_directory(path, excerpt)
+        except InputError:
+            local.discard()
+            raise
+    record(out, digest_of(path), _source(remote, path.stat().st_size, n))
+    path.replace(out.archive)
+    journal_of(path).unlink()
+
+
+def _demand_hub_agrees(remote: RemoteFile, sha256: str | None) -> None:
+    """Compare the digests before a byte is fetched."""
+    if remote.sha256 is not None:
+        demand_sha256(str(remote), remote.sha256, sha256, _CHECK_CONFIG)
+
+
+def _demand_digest(local: Download, remote: RemoteFile, sha256: str | None) -> None:
+    """Compare what came with what was promised; wrong bytes are not kept."""
+    if sha256 is None and remote.sha256 is None:
+        _log.warning("%s: no sha256 to compare with, neither given nor from the hub", remote)
+    try:
+        remedy = "The transfer is at fault; run again, which fetches it anew"
+        demand_sha256(str(remote), local.sha256, remote.sha256, remedy)
+        demand_sha256(str(remote), local.sha256, sha256, _CHECK_CONFIG)
+    except InputError:
+        local.discard()
+        raise
+
+
+def _publish(path: Path, archive: Path) -> None:
+    """Give the complete download its final name as well."""
+    try:
+        archive.hardlink_to(path)
+    except OSError:  # a file system without hard links
+        path.replace(archive)
+        journal_of(path).unlink()
+
+
+def _source(remote: RemoteFile, size: int, limit: int | None) -> dict[str, Any]:
+    return {
+        "kind": "huggingface",
+        **{key: getattr(remote, key) for key in ("repo", "filename", "revision", "commit")},
+        "remote_bytes": remote.size,
+        "remote_sha256": remote.sha256,
+        "bytes": size,
+        "cases_limit": limit,
+    }

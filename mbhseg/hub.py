@@ -1,0 +1,230 @@
+"""Files on the Hugging Face hub: found at a pinned commit and read by ranges.
+
+All traffic goes through the hub's own client, which honours HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
+and the proxy variables. The token stays inside the client; nothing here reads or prints it.
+"""
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Literal, NamedTuple, TypeVar
+
+import httpx2
+from huggingface_hub import HfFileSystem, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HfUriError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import parse_ratelimit_headers
+
+from mbhseg.errors import InputError
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+_PAUSES_S = (1, 2, 4, 8)  # between tries of a request that the client does not repeat itself
+_LONGEST_PAUSE_S = 600  # the hub counts requests in windows of five minutes
+_PASSING = {408, 429, 500, 502, 503, 504}
+_ON = "run again, which goes on where this stopped"
+_FETCH_ELSEWHERE = (
+    "Run the target fetch once where the network is, without HF_HUB_OFFLINE, or get the zip in"
+    " another way and name it as the data set's archive.path"
+)
+_ACCEPT_TERMS = "Accept its terms on its page, and set HF_TOKEN to a token of that account"
+_CHECK_REPO = "Check huggingface.repo; if it is private, set HF_TOKEN to a token that may read it"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+# One line a request, each with the signed address of the storage: not for a log that is kept.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+class RemoteFile(NamedTuple):
+    """A file of a repository at one commit.
+
+    `revision` is what was asked for, `commit` what it stood for. `sha256` is the hub's own digest
+    of the content, None for small files that git keeps itself.
+    """
+
+    repo: str
+    filename: str
+    revision: str
+    commit: str
+    etag: str
+    size: int
+    sha256: str | None
+    kind: Literal["dataset", "model"] = "dataset"
+
+    def __str__(self) -> str:
+        return _name(self.repo, self.filename, self.revision)
+
+    @property
+    def path(self) -> str:
+        """The path in the client's file system."""
+        folder = "datasets/" if self.kind == "dataset" else ""
+        return f"{folder}{self.repo}@{self.commit}/{self.filename}"
+
+
+class Hub:
+    """The hub that HF_ENDPOINT names; reading is safe from several threads.
+
+    Every method raises InputError, in one line that tells the cure, for whatever the hub refuses.
+    """
+
+    def __init__(self) -> None:
+        self._files = HfFileSystem(skip_instance_cache=True)
+
+    def find(
+        self,
+        repo: str,
+        filename: str,
+        revision: str = "main",
+        kind: Literal["dataset", "model"] = "dataset",
+    ) -> RemoteFile:
+        """Look the file up and pin `revision`, a branch, tag or commit, to its commit."""
+        name = _name(repo, filename, revision)
+        with _refusals(name):
+            url = hf_hub_url(repo, filename, repo_type=kind, revision=revision)
+            found = _patiently(lambda: get_hf_file_metadata(url), name)
+            if not found.commit_hash or not found.etag:
+                raise InputError(
+                    name, "the answer is not the hub's", "Check HF_ENDPOINT and the proxy settings"
+                )
+            remote = RemoteFile(
+                repo, filename, revision, found.commit_hash, found.etag, found.size or 0, None, kind
+            )
+            info = _patiently(lambda: self._files.info(remote.path), name)
+        if info["type"] != "file":
+            raise InputError(name, "is a folder", "Name a file in the config")
+        digest = info["lfs"].sha256 if info.get("lfs") else found.etag
+        sha256 = digest if _SHA256.fullmatch(digest) else None
+        return remote._replace(size=info["size"], sha256=sha256)
+
+    def read(self, remote: RemoteFile, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive) of the file."""
+        with _refusals(str(remote)):
+            data = self._files.cat_file(remote.path, start, end, cache_type="none")
+        if len(data) != end - start:
+            raise _ranges_ignored(remote)
+        return bytes(data)
+
+    @contextlib.contextmanager
+    def open(self, remote: RemoteFile) -> Iterator[BinaryIO]:
+        """The file, for reading and seeking; every read asks the hub for just those bytes."""
+        with (
+            _refusals(str(remote)),
+            self._files.open(remote.path, "rb", cache_type="none") as stream,
+        ):
+            yield stream
+
+    def demand_ranges(self, remote: RemoteFile) -> None:
+        """Raise InputError unless the hub, and what stands before it, sends parts of the file.
+
+        Asked of one byte and as a stream, because whoever ignores ranges sends the whole file.
+        """
+        if remote.size < 2:
+            return
+        with _refusals(str(remote)), self._files.open(remote.path, "rb", block_size=0) as stream:
+            stream.loc = remote.size - 1
+            if len(stream.read(2)) != 1:
+                raise _ranges_ignored(remote)
+
+
+def _name(repo: str, filename: str, revision: str) -> str:
+    return f"{repo}/{filename}@{revision}"
+
+
+def _ranges_ignored(remote: RemoteFile) -> InputError:
+    return InputError(
+        str(remote),
+        "the answer to a request for a part is not that part",
+        "A mirror or proxy ignores Range requests. Change HF_ENDPOINT, or set NO_PROXY past it",
+    )
+
+
+def _patiently(call: Callable[[], Result], name: str) -> Result:
+    """Call again after faults that pass; the client itself repeats only its reads of ranges."""
+    for pause in _PAUSES_S:
+        try:
+            return call()
+        except (HfHubHTTPError, httpx2.TransportError) as error:
+            asked = _pause_asked(error)
+            if not _passes(error) or asked > _LONGEST_PAUSE_S:
+                raise
+            wait = max(pause, asked)
+            _log.warning("%s: %s; trying again in %d s", name, _fault(error), wait)
+            time.sleep(wait)
+    return call()
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in _PASSING
+    return isinstance(error, httpx2.TransportError)
+
+
+def _pause_asked(error: Exception) -> int:
+    """Seconds that the hub asks to wait, 0 where it asks for nothing."""
+    if not isinstance(error, HfHubHTTPError):
+        return 0
+    headers = error.response.headers
+    limit = parse_ratelimit_headers(headers)
+    if error.response.status_code == 429 and limit is not None and limit.remaining == 0:
+        return limit.reset_in_seconds + 1
+    asked = headers.get("Retry-After", "")
+    return int(asked) if asked.isdigit() else 0
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, HfHubHTTPError):
+        return f"the hub answers {error.response.status_code}"
+    return f"the hub cannot be reached ({error or type(error).__name__})"
+
+
+@contextlib.contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Turn what the client raises into InputError."""
+    try:
+        yield
+    except (OSError, ValueError, httpx2.TransportError) as error:
+        cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
+        problem, remedy = _explain(cause or error)
+        raise InputError(name, problem, remedy) from error
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    """What is wrong, and what to do; special kinds of error come before their base classes."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return "is not here yet, and HF_HUB_OFFLINE forbids to fetch it", _FETCH_ELSEWHERE
+    if isinstance(error, GatedRepoError):
+        return "the repository is gated", _ACCEPT_TERMS
+    if isinstance(error, RevisionNotFoundError):
+        return "no such revision", "Set huggingface.revision to a branch, tag or commit it has"
+    if isinstance(error, EntryNotFoundError | FileNotFoundError):
+        return "no such file at this revision", "Set huggingface.filename to a file it has"
+    if isinstance(error, DisabledRepoError):
+        return "the hub has disabled the repository", "Read the reason on its page"
+    if isinstance(error, HFValidationError | HfUriError):
+        return "is no name of a file on the hub", "Set huggingface.repo to owner/name"
+    if isinstance(error, httpx2.TransportError):
+        return _fault(error), f"Check the network, the proxy variables and HF_ENDPOINT, and {_ON}"
+    if not isinstance(error, HfHubHTTPError):
+        raise error
+    status = error.response.status_code
+    if status == 401 or isinstance(error, RepositoryNotFoundError):
+        return f"no such repository, or a private one ({status})", _CHECK_REPO
+    if status == 403:
+        return "the token may not read it (403)", "Set HF_TOKEN to a token with read access"
+    if status == 404:
+        return "the hub has no such page (404)", "Check huggingface.repo and HF_ENDPOINT"
+    if status == 429:
+        return "too many requests to the hub (429)", f"Wait some minutes and {_ON}"
+    return f"the hub answers {status}", f"Wait for better times and {_ON}"
