@@ -6,9 +6,8 @@ rule figures:
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
-        folds=rules.split.output.folds,
-        cases="results/{dataset}/inventory/usable.tsv",
-        slices="results/{dataset}/inventory/slices.tsv",
+        fold=f"results/{{dataset}}/split/fold{config['build']['folds'][0]}.tsv",
+        balance="results/{dataset}/split/balance.tsv",
         pairs="results/{dataset}/agreement/pairs.csv",
     output:
         statistics=report(
@@ -51,7 +50,6 @@ rule figures:
         mem_mb=1500,
         runtime=30,
     params:
-        first_fold=config["build"]["folds"][0],
         code=code("report_figures"),
     script:
         "../workflow_scripts/report_figures.py"

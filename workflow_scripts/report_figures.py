@@ -1,26 +1,24 @@
 """Rule figures: the data set in pictures."""
 
+from pathlib import Path
 from typing import Any
 
-from mbhseg.figures.draw import draw_dataset
-
+from mbhseg.figures import agreement, dataset
+from mbhseg.files import read_table
 from mbhseg.job import run
+
+SAMPLES = 12
 
 
 def main(job: Any) -> None:
-    draw_dataset(
-        table=job.input.table,
-        folds=job.input.folds,
-        first_fold=job.params.first_fold,
-        inventory_cases=job.input.cases,
-        inventory_slices=job.input.slices,
-        pairs=job.input.pairs,
-        statistics=job.output.statistics,
-        balance=job.output.balance,
-        sample_images=job.output.images,
-        sample_masks=job.output.masks,
-        agreement_figure=job.output.agreement,
-    )
+    out = job.output
+    table, fold = read_table(job.input.table), read_table(job.input.fold)
+    balance = read_table(job.input.balance)
+    root = Path(job.input.table).parent
+    dataset.statistics(table, fold, out.statistics)
+    dataset.split_balance(dict(tuple(balance.groupby("fold"))), out.balance)
+    dataset.sample_grid(table, root, "train", SAMPLES, out.images, out.masks)
+    agreement.agreement(read_table(job.input.pairs), out.agreement)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule split: fold tables of the configured split."""
+"""Rule split: fold tables of the configured split, and how its classes are balanced."""
 
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ def main(job: Any) -> None:
         tables = splits.make(cases, slices=kept, **settings)
     for table, path in zip(tables, job.output.folds, strict=True):
         write_table(path, table)
+    slices = read_table(job.input.slices)
+    balances = [
+        splits.balance(table, cases, slices).assign(fold=fold) for fold, table in enumerate(tables)
+    ]
+    write_table(job.output.balance, pd.concat(balances, ignore_index=True))
 
 
 if __name__ == "__main__":
