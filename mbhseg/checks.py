@@ -3,7 +3,8 @@
 Each check gives remarks, none if all is well. None of them changes a volume.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 import nibabel as nib
 import numpy as np
@@ -24,6 +25,19 @@ _PIXEL_MM, _STEP_MM, _ANY_MM = (0.2, 1.6), (0.3, 15.0), (0.02, 50.0)
 _MAX_TILT_DEG = 35.0
 
 
+class Volume(Protocol):
+    """What images and plane readers have in common: where their voxels lie."""
+
+    @property
+    def header(self) -> nib.Nifti1Header: ...
+
+    @property
+    def affine(self) -> Any: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 class Remark(NamedTuple):
     """A finding that does not yet know its case and file."""
 
@@ -32,10 +46,10 @@ class Remark(NamedTuple):
     remedy: str
 
 
-def check_header(image: nib.Nifti1Image) -> list[Remark]:
-    """Remarks on the header's own consistency: forms, unit, oddities that the reader met."""
-    remarks = [_header_note(note) for note in image.extra.get("notes", ())]
-    header = image.header
+def check_header(volume: Volume, notes: Iterable[str]) -> list[Remark]:
+    """Remarks on the header's own consistency: forms, unit, and the reader's notes."""
+    remarks = [_header_note(note) for note in notes]
+    header = volume.header
     qcode, scode = int(header["qform_code"]), int(header["sform_code"])
     if not (qcode > 0 or scode > 0):
         remarks.append(
@@ -46,8 +60,8 @@ def check_header(image: nib.Nifti1Image) -> list[Remark]:
             )
         )
     elif qcode > 0 and scode > 0:
-        apart = geometry.displacement_mm(header.get_qform(), header.get_sform(), image.shape)
-        if not apart <= _tolerance(image):
+        apart = geometry.displacement_mm(header.get_qform(), header.get_sform(), volume.shape)
+        if not apart <= _tolerance(volume):
             remarks.append(
                 Remark(
                     "warning",
@@ -71,7 +85,7 @@ def _header_note(note: str) -> Remark:
     )
 
 
-def check_geometry(image: nib.Nifti1Image) -> list[Remark]:
+def check_geometry(image: Volume) -> list[Remark]:
     """Remarks on where the scan [x, y, z] lies and how large its voxels are."""
     affine = image.affine
     if geometry.is_degenerate(affine):
@@ -127,12 +141,12 @@ def _inside(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
 
 
-def _tolerance(image: nib.Nifti1Image) -> float:
+def _tolerance(image: Volume) -> float:
     """A quarter of the smallest voxel edge: below it, no voxel is taken for its neighbour."""
     return max(AFFINE_TOLERANCE_MM, min(geometry.spacing(image.affine)) / 4)
 
 
-def check_alignment(scan: nib.Nifti1Image, mask: nib.Nifti1Image) -> list[Remark]:
+def check_alignment(scan: Volume, mask: Volume) -> list[Remark]:
     """Remarks on a mask that does not lie on the voxels of its scan.
 
     Up to 1e-3 mm apart is equal. Up to a quarter of the smallest voxel edge is a warning, as a

@@ -23,7 +23,7 @@ from mbhseg.findings import Finding, findings_table
 from mbhseg.inventory import CASE_COLUMNS, SLICE_COLUMNS, Inventory, gate, merge, with_status
 from mbhseg.png import write_png
 from mbhseg.thumbnails import thumbnail
-from mbhseg.volumes import image_array, label_array, voxel_ml
+from mbhseg.volumes import PlaneReader, image_array, labels_of, voxel_ml
 
 __all__ = ["Inventory", "gate", "inspect_case", "inspect_cases", "merge", "thumbnail"]
 
@@ -121,23 +121,23 @@ def _note(findings: list[Finding], case: str, file: str, remarks: Iterable[check
     findings += [Finding(case, file, *remark) for remark in remarks]
 
 
-def _read(archive: Archive, case: str, member: str, findings: list[Finding]) -> Any:
-    """The member as a 3-D image; None, and a finding, if it is none."""
-    try:
-        image = archive.nifti(member)
-    except InputError as error:
-        findings.append(Finding(case, member, "error", error.problem, error.remedy))
-        return None
-    if image.ndim != 3:
-        what = f"has {image.ndim} axes ({' x '.join(map(str, image.shape))}), not 3"
-        findings.append(Finding(case, member, "error", what, "Convert it again, as one volume"))
-        return None
-    _note(findings, case, member, checks.check_header(image))
-    return image
-
-
 def _scan(archive: Archive, files: CaseFiles, findings: list[Finding]) -> nib.Nifti1Image | None:
-    return _read(archive, files.case, files.image, findings)
+    """The case's scan; None, and a finding, if it is no readable 3-D volume."""
+    try:
+        scan = archive.nifti(files.image)
+    except InputError as error:
+        findings.append(_failed(files.case, files.image, error))
+        return None
+    if scan.ndim != 3:
+        what = f"its shape {scan.shape} has not three axes"
+        remedy = "Convert it again, as one volume"
+        findings.append(Finding(files.case, files.image, "error", what, remedy))
+        return None
+    return scan
+
+
+def _failed(case: str, file: str, error: InputError) -> Finding:
+    return Finding(case, file, "error", error.problem, error.remedy)
 
 
 def _describe(scan: nib.Nifti1Image) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _digest(values: NDArray[Any]) -> str:
 
 def _check_scan(scan: nib.Nifti1Image) -> list[checks.Remark]:
     values = image_array(scan)
-    remarks = checks.check_geometry(scan)
+    remarks = [*checks.check_header(scan, scan.extra["notes"]), *checks.check_geometry(scan)]
     if values.dtype.kind == "f" and (odd := values.size - int(np.isfinite(values).sum())):
         what = f"{odd:,} voxels are NaN or infinite"
         return [*remarks, checks.Remark("error", what, "Convert the scan again")]
@@ -197,18 +197,17 @@ def _drawing(
     findings: list[Finding],
 ) -> _Drawing | None:
     """One rater's labels, checked against the scan; None if they cannot be counted."""
-    image = _read(archive, case, member, findings)
-    if image is None:
-        return None
     try:
-        labels = label_array(image, member)
-    except InputError as error:
-        findings.append(Finding(case, member, "error", error.problem, error.remedy))
-        return None
-    if scan is not None:
-        _note(findings, case, member, checks.check_alignment(scan, image))
-        if scan.shape != image.shape:
+        planes = PlaneReader(archive.read(member), member)
+        aside = checks.check_alignment(scan, planes) if scan is not None else []
+        _note(findings, case, member, aside)
+        if scan is not None and scan.shape != planes.shape:
             return None
+        labels = labels_of(planes)
+    except InputError as error:
+        findings.append(_failed(case, member, error))
+        return None
+    _note(findings, case, member, checks.check_header(planes, planes.notes))
     drawn = checks.drawn_voxels(labels)
     counts = checks.plane_counts(labels, drawn)
     if scan is not None:

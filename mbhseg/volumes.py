@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_file
-from mbhseg.nifti import open_volume, readable
+from mbhseg.nifti import Source, open_volume, readable
 
 LABEL_TOLERANCE = 1e-3
 
@@ -37,13 +37,9 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
     """
     with readable(where):
         source = open_volume(data)
-        affine = source.header.get_best_affine()
-        if not np.isfinite(affine).all():
-            raise ValueError("the affine has a value that is not finite")
+        affine = _affine(source.header)
         voxels = source.read(source.shape)
-        notes = source.notes
-        if trailing := source.finish():
-            notes = (*notes, f"{trailing:,} bytes after the voxels")
+        notes = (*source.notes, *_finish(source))
         header = source.header
         header["scl_slope"] = header["scl_inter"] = np.nan  # used up, as nibabel has it
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
@@ -51,12 +47,26 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
         return kind(voxels, affine, header, extra=extra)
 
 
+def _affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    if not np.isfinite(affine).all():
+        raise ValueError("the affine has a value that is not finite")
+    return affine
+
+
+def _finish(source: Source) -> tuple[str, ...]:
+    """Read a file to its end, and note if that was not at once."""
+    trailing = source.finish()
+    return (f"{trailing:,} bytes after the voxels",) if trailing else ()
+
+
 class PlaneReader:
     """The planes [x, y] of a `.nii` or `.nii.gz` file one after the other, as they are inflated.
 
     A plane stays in the processor's cache from the inflate to the next step, and memory does not
-    grow with the number of planes. `shape` is the volume's, [x, y, z]. The file is checked as by
-    `parse_nifti`, its checksum only if the planes are read to the end.
+    grow with the number of planes. `shape` is the volume's, [x, y, z]; `header`, `affine` and
+    `notes` are as in `parse_nifti`. The file is checked as by `parse_nifti`, its end and checksum
+    only if the planes are read to the end.
 
     Raises InputError as `parse_nifti`, and for a volume that has not three axes.
     """
@@ -67,7 +77,10 @@ class PlaneReader:
             self._source = open_volume(data)
             if len(self._source.shape) != 3:
                 raise ValueError(f"its shape {self._source.shape} has not three axes")
+            self.affine = _affine(self._source.header)
+        self.header = self._source.header
         self.shape: tuple[int, ...] = self._source.shape
+        self.notes = self._source.notes
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield each plane once, in `parse_nifti`'s number type."""
@@ -76,7 +89,7 @@ class PlaneReader:
                 plane = self._source.read(self.shape[:2])
             yield plane
         with readable(self.where):
-            self._source.finish()
+            self.notes += _finish(self._source)
 
 
 def image_array(image: nib.Nifti1Image) -> NDArray[Any]:
@@ -106,11 +119,15 @@ def read_labels(data: bytes, where: str) -> NDArray[np.uint8]:
     What `parse_nifti` and `label_array` give for three axes, without ever holding the voxels as
     they are stored. Raises InputError as `PlaneReader` and `label_array` do.
     """
-    planes = PlaneReader(data, where)
+    return labels_of(PlaneReader(data, where))
+
+
+def labels_of(planes: PlaneReader) -> NDArray[np.uint8]:
+    """Labels [x, y, z] as uint8 of the planes, none of which may have been read before."""
     labels = np.zeros(planes.shape, np.uint8, order="F")
     for k, plane in enumerate(planes):
         if plane.any():  # NaN counts as something
-            labels[:, :, k] = _to_labels(plane, where)
+            labels[:, :, k] = _to_labels(plane, planes.where)
     return labels
 
 

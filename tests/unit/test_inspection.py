@@ -234,11 +234,11 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
     # shape
     "scan is a plane": (
         with_scan(lambda: image(head()[:, :, 0])),
-        [(E, SCAN, "has 2 axes (32 x 32), not 3")],
+        [(E, SCAN, "its shape (32, 32) has not three axes")],
     ),
     "scan is a series": (
         with_scan(lambda: image(np.stack([head(), head()], axis=3))),
-        [(E, SCAN, "has 4 axes (32 x 32 x 6 x 2), not 3")],
+        [(E, SCAN, "its shape (32, 32, 6, 2) has not three axes")],
     ),
     "scan has no voxels": (
         with_scan(lambda: zipped(image(head()).to_bytes()[:42] + bytes(2) + bytes(400))),
@@ -247,6 +247,14 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
     "mask of another shape": (
         with_mask(lambda: image(drawing()[:, :, 1:])),
         [(E, MASK1, "shape 32 x 32 x 5, but the scan's is 32 x 32 x 6")],
+    ),
+    "mask is a plane": (
+        with_mask(lambda: image(drawing()[:, :, 2])),
+        [(E, MASK1, "its shape (32, 32) has not three axes")],
+    ),
+    "bytes after the mask": (
+        with_mask(lambda: nifti_bytes(image(drawing())) + b"tail"),
+        [(W, MASK1, "4 bytes after the voxels")],
     ),
     "mask turned": (
         with_mask(lambda: image(np.swapaxes(drawing(), 1, 2))),
