@@ -25,10 +25,12 @@ from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
 
 import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
 
 from mbhseg.errors import InputError
 from mbhseg.findings import Finding, Severity
-from mbhseg.volumes import parse_nifti
+from mbhseg.volumes import PlaneReader, parse_nifti, read_labels
 
 CASE_PATTERN = re.compile(r"ID_[0-9a-f]+_ID_[0-9a-f]+")
 MAX_MEMBER_BYTES = 2**31  # of one compressed volume; real ones have 3 to 30 MB
@@ -144,7 +146,19 @@ class Archive:
 
     def nifti(self, member: str) -> nib.Nifti1Image:
         """The member as a NIfTI image, whole in memory; see `mbhseg.volumes.parse_nifti`."""
-        return parse_nifti(self.read(member), f"{self.path.name}:{member}")
+        return parse_nifti(self.read(member), self.where(member))
+
+    def planes(self, member: str) -> PlaneReader:
+        """The planes of the member, one after the other; see `mbhseg.volumes.PlaneReader`."""
+        return PlaneReader(self.read(member), self.where(member))
+
+    def labels(self, member: str) -> NDArray[np.uint8]:
+        """The member's labels [x, y, z] uint8; see `mbhseg.volumes.read_labels`."""
+        return read_labels(self.read(member), self.where(member))
+
+    def where(self, member: str) -> str:
+        """How messages name the member."""
+        return f"{self.path.name}:{member}"
 
 
 def _reason(error: BaseException) -> str:

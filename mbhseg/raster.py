@@ -5,6 +5,7 @@ labels' images one below the other (background first), each pixel the number of 
 that label. The six numbers of a pixel sum to the number of raters, so fractions are exact.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,26 +15,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mbhseg.archive import Archive, CaseFiles
-from mbhseg.classes import CLASSES, KEYS
+from mbhseg.classes import CLASSES, FOREGROUND
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir
-from mbhseg.png import read_grey, read_image, write_png
-from mbhseg.raters import Labels, count_votes, decide, fractions_of, single_rater
-from mbhseg.slices import find_case, resize_labels, save_pixels, slice_name, to_display
-from mbhseg.volumes import label_array
+from mbhseg.png import encode_png, read_grey, read_image, write_png
+from mbhseg.raters import Consensus, Labels, count_votes, decide, fractions_of, single_rater
+from mbhseg.slices import find_case, resize_labels, save, slice_name, to_display
 
-__all__ = ["Consensus", "decode_rgb", "encode_rgb", "read_mask", "read_soft", "run", "write_png"]
+__all__ = ["decode_rgb", "encode_rgb", "read_mask", "read_soft", "run", "write_png"]
 
 PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)
+_COLOURS = PALETTE[1:].astype(np.int32) @ [1 << 16, 1 << 8, 1]  # as one number, 0xRRGGBB
+_CODES = np.sort(_COLOURS)
+_CODE_LABELS = (np.argsort(_COLOURS) + 1).astype(np.uint8)
 COLUMNS = ("file", "bytes", "sha256", "classes")
-
-
-class Consensus(NamedTuple):
-    """How the raters' labels become one; see `mbhseg.raters.consensus`."""
-
-    method: str = "majority"
-    ties: str = "background"
-    rater: int | None = None
 
 
 class MaskRow(NamedTuple):
@@ -47,9 +42,13 @@ class MaskRow(NamedTuple):
 
 def encode_rgb(labels: Labels) -> NDArray[np.uint8]:
     """Colour code of labels 0..5: [H, W] to RGB [H, W, 3]. Raises ValueError for another label."""
-    if labels.size and labels.max() >= len(CLASSES):
-        raise ValueError(f"label {labels.max()} is outside 0..{len(CLASSES) - 1}")
-    return PALETTE[labels]
+    rgb = np.zeros((*labels.shape, 3), np.uint8)
+    drawn = np.nonzero(labels)
+    drawn_labels = labels[drawn]
+    if drawn_labels.max(initial=0) >= len(CLASSES):
+        raise ValueError(f"label {drawn_labels.max()} is outside 0..{len(CLASSES) - 1}")
+    rgb[drawn] = PALETTE[drawn_labels]
+    return rgb
 
 
 def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
@@ -57,18 +56,30 @@ def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
 
     Raises InputError that names the colour and `where` if a pixel has a colour of no class.
     """
-    labels = np.zeros(rgb.shape[:2], np.uint8)
-    for c in CLASSES[1:]:
-        labels[(rgb == np.array(c.rgb, np.uint8)).all(axis=-1)] = c.label
-    wrong = (PALETTE[labels] != rgb).any(axis=-1)
+    drawn = np.nonzero(rgb[..., 0] | rgb[..., 1] | rgb[..., 2])
+    colours = rgb[drawn].astype(np.int32) @ [1 << 16, 1 << 8, 1]
+    found = np.searchsorted(_CODES, colours).clip(max=len(_CODES) - 1)
+    wrong = _CODES[found] != colours
     if wrong.any():
-        colour = tuple(int(value) for value in rgb[wrong][0])
+        colour = tuple(int(value) for value in rgb[drawn][wrong][0])
         raise InputError(
             where,
             f"colour {colour} in {int(wrong.sum())} pixels is of no class",
             "Make the mask again, as PNG and without smoothing",
         )
+    labels = np.zeros(rgb.shape[:2], np.uint8)
+    labels[drawn] = _CODE_LABELS[found]
     return labels
+
+
+def encode_mask(labels: Labels) -> bytes:
+    """The mask PNG of labels [H, W]; masks without a bleed are encoded once a shape."""
+    return encode_png(encode_rgb(labels)) if labels.any() else _blank_mask(labels.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _blank_mask(shape: tuple[int, int]) -> bytes:
+    return encode_png(np.zeros((*shape, 3), np.uint8))
 
 
 def read_mask(path: str | Path) -> Labels:
@@ -97,8 +108,8 @@ def read_soft(path: str | Path) -> NDArray[np.float32]:
 
 def classes_in(labels: Labels) -> str:
     """Keys of the classes in a mask, in the order of the labels: `IPH,SAH`; empty if none."""
-    present = np.bincount(labels.reshape(-1), minlength=len(CLASSES))[1:]
-    return ",".join(key for key, count in zip(KEYS, present, strict=True) if count)
+    present = set(labels[labels > 0].tolist())
+    return ",".join(c.key for c in FOREGROUND if c.label in present)
 
 
 def run(
@@ -141,10 +152,7 @@ def write_case(
     if not planes:
         return []
     case = case_files.case
-    labels = {
-        rater: label_array(archive.nifti(member), member)
-        for rater, member in case_files.labels.items()
-    }
+    labels = {rater: archive.labels(member) for rater, member in case_files.labels.items()}
     if consensus.method == "rater":
         volumes = {"consensus": single_rater(labels, consensus.rater, case)}
         soft = None
@@ -160,11 +168,11 @@ def write_case(
         for plane in planes:
             mask = resize_labels(to_display(volume[:, :, plane]), size)
             name = f"{folder}/{slice_name(case, plane)}"
-            rows.append(MaskRow(*save_pixels(out_dir, name, encode_rgb(mask)), classes_in(mask)))
+            rows.append(MaskRow(*save(out_dir, name, encode_mask(mask)), classes_in(mask)))
     if soft is not None:
         (out_dir / "soft").mkdir(exist_ok=True)
         for plane in planes:
             counts = resize_labels(to_display(soft.plane(plane)), size)
             name = f"soft/{slice_name(case, plane)}"
-            rows.append(MaskRow(*save_pixels(out_dir, name, encode_votes(counts)), ""))
+            rows.append(MaskRow(*save(out_dir, name, encode_png(encode_votes(counts))), ""))
     return rows

@@ -21,6 +21,14 @@ N_LABELS = len(CLASSES)
 Labels = NDArray[np.uint8]
 
 
+class Consensus(NamedTuple):
+    """How the raters' labels become one: the settings of `consensus`, as the config names them."""
+
+    method: str = "majority"
+    ties: str = "background"
+    rater: int | None = None
+
+
 class Votes(NamedTuple):
     """The raters' votes on the voxels that at least one of them drew.
 
@@ -148,10 +156,27 @@ def count_votes(labels: Mapping[int, Labels], where: str = "consensus") -> Votes
     drawn = flat[0] != 0
     for votes in flat[1:]:
         drawn |= votes != 0
-    index = np.flatnonzero(drawn)
-    voted = np.stack([votes[index] for votes in flat], axis=1)
-    patterns, which, sizes = np.unique(voted, axis=0, return_inverse=True, return_counts=True)
-    return Votes(shape, index, patterns, which.reshape(-1), sizes)
+    voxels = np.flatnonzero(drawn)
+    patterns, which = _distinct([votes[voxels] for votes in flat])
+    return Votes(shape, voxels, patterns, which, np.bincount(which, minlength=len(patterns)))
+
+
+def _distinct(columns: list[Labels]) -> tuple[Labels, NDArray[np.intp]]:
+    """The distinct rows of a table [n, r] given by columns, and the row that each of n has.
+
+    Column by column and by counting: linear in n, where a sort would not be.
+    """
+    patterns = np.zeros((1, 0), np.uint8)
+    which = np.zeros(len(columns[0]), np.intp)
+    for column in columns:
+        key = which * N_LABELS + column
+        present = np.flatnonzero(np.bincount(key, minlength=len(patterns) * N_LABELS))
+        rank = np.zeros(len(patterns) * N_LABELS, np.intp)
+        rank[present] = np.arange(len(present))
+        which = rank[key]
+        last = (present % N_LABELS).astype(np.uint8)
+        patterns = np.column_stack([patterns[present // N_LABELS], last])
+    return patterns, which
 
 
 def decide(votes: Votes, method: str, ties: str = "background") -> Labels:

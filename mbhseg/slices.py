@@ -6,6 +6,7 @@ counter-clockwise, so image rows are y from high to low and columns are x from l
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +20,19 @@ from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
 from mbhseg.png import encode_png, read_image, write_png
-from mbhseg.volumes import image_array
 from mbhseg.windows import Window, to_grey
 
 __all__ = [
     "KEEP",
     "Row",
+    "encode_png",
     "from_display",
     "network_input",
     "read_image",
     "resize_image",
     "resize_labels",
     "run",
-    "save_pixels",
+    "save",
     "select_planes",
     "slice_name",
     "to_display",
@@ -135,12 +136,12 @@ def network_input(
 
 def _image(plane: NDArray[Any], windows: Sequence[Window], size: int | None) -> NDArray[np.uint8]:
     shown = np.ascontiguousarray(to_display(plane))
-    grey = [to_grey(shown, window) for window in windows]
+    grey = [resize_image(to_grey(shown, window), size) for window in windows]
     if len(grey) == 1:
         grey *= CHANNELS
     while len(grey) < CHANNELS:
         grey.append(np.zeros_like(grey[0]))
-    return resize_image(np.asarray(cv2.merge(grey), np.uint8), size)
+    return np.asarray(cv2.merge(grey), np.uint8)
 
 
 def select_planes(
@@ -207,26 +208,28 @@ def write_case(
     """
     if not planes:
         return []
-    volume = image_array(archive.nifti(case_files.image))
-    if max(planes) >= volume.shape[2]:
+    reader = archive.planes(case_files.image)
+    count, last = reader.shape[2], max(planes)
+    if last >= count:
         raise InputError(
-            case_files.image,
-            f"has {volume.shape[2]} planes, not a plane {max(planes)}",
+            archive.where(case_files.image),
+            f"has {count} planes, not a plane {last}",
             "Run inspect again",
         )
-    rows = []
-    for plane in planes:
-        image = network_input(volume[:, :, plane : plane + 1], windows, size)[0]
-        rows.append(save_pixels(Path(out_dir), slice_name(case_files.case, plane), image))
+    rows, wanted = [], set(planes)
+    # the rest of the scan is not inflated; to the end, for the checksum, if it is needed whole
+    for k, plane in enumerate(islice(reader, last + 1 if last + 1 < count else None)):
+        if k in wanted:
+            image = network_input(plane[:, :, None], windows, size)[0]
+            rows.append(save(Path(out_dir), slice_name(case_files.case, k), encode_png(image)))
     return rows
 
 
-def save_pixels(root: Path, name: str, pixels: NDArray[np.uint8]) -> Row:
-    """Write one PNG below `root`, which must exist, and give its row of the manifest.
+def save(root: Path, name: str, data: bytes) -> Row:
+    """Write one file below `root`, which must exist, and give its row of the manifest.
 
     It is written in place: `root` is a folder that becomes visible as a whole.
     """
-    data = encode_png(pixels)
     (root / name).write_bytes(data)
     return Row(name, len(data), hashlib.sha256(data).hexdigest())
 

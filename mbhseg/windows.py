@@ -1,7 +1,9 @@
 """CT windows: from Hounsfield units to 8-bit grey, one function for every stage."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,15 +25,20 @@ class Window(NamedTuple):
 
 
 def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
-    """Map HU to 0..255 grey, linearly inside the window, clipped outside; same shape, uint8.
+    """Map finite HU to 0..255 grey, linearly inside the window, clipped outside; same shape, uint8.
 
     Rounds half to even. A window of low 0 and width 255 (the seed's) is the identity on
     whole HU from 0 to 255. An empty array gives an empty array.
     """
-    scaled = (hu.astype(np.float32) - np.float32(window.low)) * np.float32(255 / window.width)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    if hu.size == 0:
+        return np.zeros(hu.shape, np.uint8)
+    inside = np.clip(hu.astype(np.float32, copy=False), np.float32(window.low), window.high)
+    inside -= np.float32(window.low)
+    # scales, rounds half to even and casts in one pass; there is no sign left to take off
+    grey = cv2.convertScaleAbs(inside.reshape(-1, 1), alpha=255 / window.width)
+    return np.asarray(grey, np.uint8).reshape(hu.shape)
 
 
-def to_channels(hu: NDArray[Any], windows: tuple[Window, ...]) -> NDArray[np.uint8]:
+def to_channels(hu: NDArray[Any], windows: Sequence[Window]) -> NDArray[np.uint8]:
     """Stack one grey image a window on a new last axis: shape (..., len(windows)), uint8."""
     return np.stack([to_grey(hu, window) for window in windows], axis=-1)
