@@ -1,19 +1,21 @@
 """One scan of the phantom: image, truth and raters' labels, from the spec and its index alone."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.phantom import raters as reading
 from mbhseg.phantom import scanner
-from mbhseg.phantom.anatomy import TISSUES, WHITE, Head
+from mbhseg.phantom.anatomy import Head
+from mbhseg.phantom.density import paint_brain, paint_shell
 from mbhseg.phantom.fields import Field, Points, occupancy, over
-from mbhseg.phantom.hemorrhages import IPH, Bleed, Intraparenchymal
+from mbhseg.phantom.hemorrhages import Bleed, Intraparenchymal
 from mbhseg.phantom.scenarios import bleeds, scenario
 from mbhseg.phantom.spec import PhantomSpec, case_id, check, patient_index, rng_for, visit
 
-OEDEMA = 19.0
+OEDEMA = 19.0  # HU
+FADING = 6.0  # HU a bleed has lost when its patient is scanned again, days later
 _SAMPLES = 2  # through a slice's thickness
 
 
@@ -21,7 +23,7 @@ class PhantomCase(NamedTuple):
     """One scan; all volumes [x, y, z] of one shape.
 
     `hu` is int16 or int32, `affine` 4 x 4 in mm (RAS+), `truth` and every rater's `labels` uint8
-    classes, `tissue` uint8 codes of the head without bleeds (see `anatomy.TISSUES`), `mask_dtype`
+    classes, `tissue` uint8 codes of the head without bleeds (see `density.TISSUES`), `mask_dtype`
     how the raters' files store their labels.
     """
 
@@ -34,9 +36,21 @@ class PhantomCase(NamedTuple):
     mask_dtype: type
 
 
+class _Patient(NamedTuple):
+    """A head, its bleeds, and by how many HU they have faded since the first scan."""
+
+    head: Head
+    bleeds: list[Bleed]
+    fading: float
+
+
 class _Plane(NamedTuple):
+    """Image [x, y] and tissue codes of a plane; where `within` [x, y], its points [n] and their
+    distances to each bleed."""
+
     hu: Field
     tissue: NDArray[np.uint8]
+    within: NDArray[np.bool_]
     distances: list[Field]
     points: Points
 
@@ -47,15 +61,14 @@ def make_case(spec: PhantomSpec, index: int) -> PhantomCase:
     Raises InputError if the spec is out of bounds.
     """
     check(spec)
-    patient = patient_index(index)
-    head = Head(rng_for(spec, "head", patient))
-    found = bleeds(scenario(spec, patient), rng_for(spec, "bleeds", patient), head)
+    patient = _patient(spec, index)
+    found = patient.bleeds
     scan = scanner.draw_scan(rng_for(spec, "scan", index), spec.size, spec.slices)
     shape = (spec.size, spec.size, spec.slices)
     who = reading.raters_of(spec, index)
     read = {rater: reading.readings(spec, index, rater, found) for rater in who}
 
-    hu = np.zeros(shape, scan.dtype, order="F")
+    hu: NDArray[Any] = np.zeros(shape, scan.dtype, order="F")
     truth, tissue = (np.zeros(shape, np.uint8, order="F") for _ in range(2))
     labels = {rater: np.zeros(shape, np.uint8, order="F") for rater in who}
     noise = rng_for(spec, "noise", index)
@@ -63,29 +76,34 @@ def make_case(spec: PhantomSpec, index: int) -> PhantomCase:
     for k in range(spec.slices):
         gantry = scanner.plane_points(scan, shape, k, 1)
         empty = np.full(shape[:2], -1000.0, np.float32)
-        scanner.paint_headrest(empty, Points(*(axis[0] for axis in gantry)), edge)
-        box = _head_box(head, scan, gantry)
+        scanner.paint_headrest(empty, gantry.at(0), edge)
+        box = _head_box(patient.head, scan, gantry)
         if box is not None:
             samples = scanner.plane_points(scan, shape, k, _SAMPLES)
-            inside = Points(*(axis[(slice(None), *box)] for axis in samples))
-            plane = _render(head, found, scan, inside, edge, empty[box])
+            plane = _render(patient, scan, samples.at((slice(None), *box)), edge, empty[box])
             empty[box] = plane.hu
             tissue[(*box, k)] = plane.tissue
-            _draw_truth(found, plane.distances, truth[(*box, k)])
+            truth[(*box, k)][plane.within] = _true_labels(found, plane)
             for rater in who:
-                reading.draw(read[rater], plane.distances, plane.points, labels[rater][(*box, k)])
+                drawn = reading.draw(read[rater], plane.distances, plane.points)
+                labels[rater][(*box, k)][plane.within] = drawn
         hu[:, :, k] = scanner.expose(empty, scan, noise, spec.noise)
-    if visit(index):  # the follow-up's numbering goes on; nothing else tells the visits apart
-        pass
     stored = np.float64 if index % 12 == 2 else np.uint16
     affine = scanner.affine_of(scan, shape)
     return PhantomCase(case_id(spec, index), hu, affine, truth, labels, tissue, stored)
 
 
+def _patient(spec: PhantomSpec, index: int) -> _Patient:
+    who = patient_index(index)
+    head = Head(rng_for(spec, "head", who))
+    found = bleeds(scenario(spec, who), rng_for(spec, "bleeds", who), head)
+    return _Patient(head, found, FADING * visit(index))
+
+
 def _head_box(head: Head, scan: scanner.Scan, p: Points) -> tuple[slice, slice] | None:
     """The part of a plane [1, x, y] that holds the head, with a margin; None if it lies outside."""
     step = 4
-    coarse = Points(*(axis[:, ::step, ::step] for axis in p))
+    coarse = p.at((slice(None), slice(None, None, step), slice(None, None, step)))
     skin = head.shell(head.to_canonical(scanner.to_head(scan, coarse))).skin[0]
     rows, columns = np.nonzero(skin < 4 + 2 * step * scan.spacing[0])
     if not len(rows):
@@ -97,43 +115,50 @@ def _head_box(head: Head, scan: scanner.Scan, p: Points) -> tuple[slice, slice] 
 
 
 def _render(
-    head: Head, found: list[Bleed], scan: scanner.Scan, gantry: Points, edge: float, behind: Field
+    patient: _Patient, scan: scanner.Scan, gantry: Points, edge: float, behind: Field
 ) -> _Plane:
-    """Render the samples [s, x, y] of one plane and average them through the slice."""
+    """Render the samples [s, x, y] of one plane and average them through the slice.
+
+    `edge` in mm softens the edges of all parts, `behind` [x, y] is the image without the head.
+    """
+    head, found = patient.head, patient.bleeds
     p = head.to_canonical(scanner.to_head(scan, gantry))
     shell = head.shell(p)
-    squeeze: Field | float = 0.0
+    hu = np.broadcast_to(behind, p.x.shape).copy()
+    tissue = np.zeros(p.x.shape, np.uint8)
+    # The work is done on lists of points, [s, n]: those of the head's wall, those of its contents
+    wall = np.any((shell.skin < edge) & (shell.cavity > -edge), axis=0)
+    outer = paint_shell(head, shell.at(wall), hu[:, wall], edge)
+    hu[:, wall], tissue[:, wall] = outer.hu, outer.tissue
+
+    within = np.any(shell.cavity < edge, axis=0)
+    shell = shell.at(within)
+    squeeze = np.zeros_like(shell.cavity)
     for bleed in found:
         squeeze = np.maximum(squeeze, bleed.squeeze(shell))
-    hu, tissue = head.paint_shell(shell, edge)
-    over(hu, occupancy(shell.skin, edge) < 0.5, behind)
-    middle = Points(*(axis.mean(axis=0) for axis in p))
-    if not (shell.cavity < edge).any():
-        far = np.full(middle.x.shape, np.float32(99.0))
-        return _Plane(hu.mean(axis=0), tissue[_SAMPLES // 2], [far] * len(found), middle)
     brain = head.brain(shell, squeeze)
-    contents, inner = head.paint_brain(brain, edge)
+    inner = paint_brain(head, brain, edge)
     distances = [bleed.distance(brain) for bleed in found]
     for bleed, distance in zip(found, distances, strict=True):
         if isinstance(bleed, Intraparenchymal):
             rim = np.maximum(distance - bleed.oedema, 1.5 - brain.cortex)
-            over(contents, 0.8 * occupancy(rim, 2 * edge), OEDEMA)
+            over(inner.hu, 0.8 * occupancy(rim, 2 * edge), OEDEMA)
     for bleed, distance in zip(found, distances, strict=True):
-        over(contents, occupancy(distance, edge), bleed.texture(p))
-    scanner.harden(contents, shell.cavity, p)
+        over(inner.hu, occupancy(distance, edge), bleed.texture(brain.p) - patient.fading)
+    scanner.harden(inner.hu, shell.cavity, shell.p)
     share = occupancy(shell.cavity, edge)
-    over(hu, share, contents)
-    tissue = np.where(share > 0.5, inner, tissue)
+    hu[:, within] += share * (inner.hu - hu[:, within])
+    tissue[:, within] = np.where(share > 0.5, inner.tissue, tissue[:, within])
     averaged = [distance.mean(axis=0) for distance in distances]
-    return _Plane(hu.mean(axis=0), tissue[_SAMPLES // 2], averaged, middle)
+    middle = shell.p.mean()
+    return _Plane(hu.mean(axis=0), tissue[_SAMPLES // 2], within, averaged, middle)
 
 
-def _draw_truth(found: list[Bleed], distances: list[Field], out: NDArray[np.uint8]) -> None:
-    deepest = np.zeros(out.shape, np.float32)
-    for bleed, distance in zip(found, distances, strict=True):
+def _true_labels(found: list[Bleed], plane: _Plane) -> NDArray[np.uint8]:
+    deepest = np.zeros_like(plane.points.x)
+    labels = np.zeros(deepest.shape, np.uint8)
+    for bleed, distance in zip(found, plane.distances, strict=True):
         better = distance < deepest
-        out[better] = bleed.label
+        labels[better] = bleed.label
         deepest[better] = distance[better]
-
-
-__all__ = ["IPH", "TISSUES", "WHITE", "PhantomCase", "make_case"]
+    return labels

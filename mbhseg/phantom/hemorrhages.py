@@ -10,10 +10,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from mbhseg.phantom.anatomy import Brain, Head, Shell
-from mbhseg.phantom.fields import Field, Points, Vector, Waves, ellipsoid
+from mbhseg.phantom.fields import OUTSIDE, Field, Points, Vector, Waves, ellipsoid
 
 EDH, IPH, IVH, SAH, SDH = 1, 2, 3, 4, 5
-OUTSIDE = 99.0
 
 
 class Texture(NamedTuple):
@@ -32,10 +31,14 @@ def _texture(rng: np.random.Generator, low: float, high: float) -> Texture:
 
 
 class Bleed(ABC):
-    """One bleed of one head; `label` is its class, `side` its hemisphere,
-    `ml` its volume to a factor of about two."""
+    """One bleed of one head.
+
+    `label` is its class, `mistaken_for` the class a rater may take it for, `side` its hemisphere,
+    `ml` its volume to a factor of about two.
+    """
 
     label: int
+    mistaken_for: int | None = None
     side: int
     ml: float
     texture: Texture
@@ -53,6 +56,7 @@ class Epidural(Bleed):
     """A lens between skull and dura, stripped off as far as the sutures and no farther."""
 
     label = EDH
+    mistaken_for = SDH
 
     def __init__(self, rng: np.random.Generator, head: Head, side: int, growth: float) -> None:
         self.side = side
@@ -64,8 +68,8 @@ class Epidural(Bleed):
             float(np.sin(azimuth) * np.cos(rise)) * 84 - 4,
             float(np.sin(rise)) * 72 + 2,
         )
-        self.along = float(rng.uniform(24, 36)) * growth
-        self.up = float(rng.uniform(22, 32)) * growth
+        self.along = float(rng.uniform(25, 36)) * growth
+        self.up = float(rng.uniform(24, 34)) * growth
         self.thick = float(rng.uniform(0.42, 0.68)) * min(self.along, self.up)
         coronal, lambdoid = head.sutures
         front = self.centre[1] > coronal
@@ -84,8 +88,9 @@ class Epidural(Bleed):
         v = (p.x - cx) * float(second[0]) + (p.y - cy) * float(second[1])
         v = v + (p.z - cz) * float(second[2])
         s = (u / self.along) ** 2 + (v / self.up) ** 2
-        near = (p.x * cx + p.y * cy + p.z * cz) > 0
-        profile = np.where(near, self.thick * (1 - s), -self.thick)
+        w = (p.x - cx) * float(normal[0]) + (p.y - cy) * float(normal[1])
+        w = np.abs(w + (p.z - cz) * float(normal[2]))
+        profile = np.minimum(self.thick * (1 - s), self.thick + 12 - w)
         # the dura holds fast at a suture: the lens ends there within some millimetres
         low, high = self.bounds
         bend = p.y + 0.25 * (p.z - 20)
@@ -104,14 +109,15 @@ class Subdural(Bleed):
     """A crescent along the inner table over one hemisphere: crosses sutures, not the midline."""
 
     label = SDH
+    mistaken_for = EDH
 
     def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
         self.side = side
         self.azimuth = float(rng.uniform(-25, 30))
-        self.reach = float(rng.uniform(52, 78))
+        self.reach = float(rng.uniform(42, 70))
         self.z = float(rng.uniform(18, 36))
-        self.height = float(rng.uniform(34, 52))
-        self.thick = float(rng.uniform(5.5, 11)) * growth
+        self.height = float(rng.uniform(28, 46))
+        self.thick = float(rng.uniform(4.5, 8.5)) * growth
         self.ml = self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.6
         self.texture = _texture(rng, 55, 70)
         self._ripple = Waves(rng, 40, 4)
@@ -153,7 +159,7 @@ class Parafalcine(Bleed):
         lateral = p.x * float(self.side)
         callosum = (np.sqrt(((p.y - 2) / 42) ** 2 + ((p.z - 4) / 22) ** 2) - 1) * 26
         sheet = np.abs(lateral - 0.5 * width) - 0.5 * width
-        sheet = np.maximum(np.maximum(sheet, 4 - callosum), 1 - brain.tent)
+        sheet = np.maximum(np.maximum(sheet, 4 - callosum), np.maximum(1 - brain.tent, 6 - p.z))
         if self.tentorial:
             leaf = np.abs(brain.tent - 0.5 * self.thick) - 0.5 * self.thick
             leaf = np.maximum(leaf, np.hypot(lateral - 22, p.y + 48) - 26)
@@ -165,6 +171,7 @@ class SulcalSubarachnoid(Bleed):
     """Blood in the sulci of one region of the convexity."""
 
     label = SAH
+    mistaken_for = IPH
 
     def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
         azimuth = np.deg2rad(float(rng.uniform(-55, 60)))
@@ -175,7 +182,7 @@ class SulcalSubarachnoid(Bleed):
             float(np.sin(rise)) * 66 + 4,
         )
         self.radius = float(rng.uniform(30, 42)) * growth
-        self.swell = float(rng.uniform(1.0, 1.6))
+        self.swell = float(rng.uniform(0.8, 1.4))
         self.ml = self.radius**2 * 0.012
         self.side = side
         self.texture = _texture(rng, 56, 70)
@@ -200,7 +207,7 @@ class BasalSubarachnoid(Bleed):
         self.side = side
         self.spread = float(rng.uniform(30, 48)) * growth
         self.other = float(rng.uniform(0.45, 1.0))
-        self.swell = float(rng.uniform(0.9, 1.6)) * growth
+        self.swell = float(rng.uniform(0.6, 1.2)) * growth
         self.ml = self.spread * 0.5
         self.texture = _texture(rng, 56, 70)
         self._ripple = Waves(rng, 25, 5)
@@ -218,32 +225,34 @@ class Intraparenchymal(Bleed):
 
     label = IPH
     SITES: ClassVar[dict[str, tuple[Vector, Vector, tuple[float, float]]]] = {
-        "putamen": ((28, 2, 5), (0.75, 1.25, 1.0), (10, 18)),
-        "thalamus": ((13, -13, 8), (0.9, 1.1, 1.0), (8, 13)),
-        "frontal": ((34, 46, 14), (1.0, 1.1, 1.0), (9, 18)),
-        "temporal": ((47, -2, -20), (0.9, 1.2, 0.85), (8, 14)),
-        "parietal": ((36, -38, 34), (1.0, 1.1, 1.0), (9, 18)),
-        "occipital": ((26, -64, 10), (0.9, 1.1, 0.9), (8, 14)),
-        "cerebellum": ((22, -52, -34), (1.0, 1.0, 0.9), (8, 13)),
+        "putamen": ((28, 2, 5), (0.75, 1.25, 1.0), (13, 21)),
+        "thalamus": ((14, -13, 8), (0.9, 1.1, 1.0), (10, 15)),
+        "frontal": ((30, 44, 14), (1.0, 1.1, 1.0), (12, 20)),
+        "temporal": ((43, -4, -17), (0.85, 1.2, 0.9), (11, 16)),
+        "parietal": ((33, -38, 34), (1.0, 1.1, 1.0), (12, 20)),
+        "occipital": ((27, -60, 12), (0.9, 1.1, 0.9), (10, 16)),
+        "cerebellum": ((22, -50, -34), (1.0, 1.0, 0.9), (10, 15)),
     }
 
     def __init__(self, rng: np.random.Generator, site: str, side: int, growth: float) -> None:
         (x, y, z), shape, (small, large) = self.SITES[site]
         jitter = rng.normal(0, 3, 3)
         self.site, self.side = site, side
+        if site in ("frontal", "temporal"):  # contusions lie among the sulci
+            self.mistaken_for = SAH
         self.centre = (side * (x + float(jitter[0])), y + float(jitter[1]), z + float(jitter[2]))
         self.radius = float(rng.uniform(small, large)) * growth
         self.radii = tuple(self.radius * s * float(rng.uniform(0.85, 1.15)) for s in shape)
         self.oedema = float(rng.uniform(2.5, 6.0))
         self.ml = 4.19 * float(np.prod(self.radii)) / 1000
         self.texture = _texture(rng, 60, 76)
-        self._ripple = Waves(rng, 22, 7)
+        self._ripple = Waves(rng, max(18.0, 1.6 * self.radius), 7)
 
     def distance(self, brain: Brain) -> Field:
         p = brain.p
         rx, ry, rz = self.radii
         clot = ellipsoid(p, self.centre, (rx, ry, rz)) + 0.16 * self.radius * self._ripple(p)
-        clot = np.maximum(clot, 1.0 - brain.cortex)
+        clot = np.maximum(clot, 3.0 - brain.cortex)
         tent = brain.tent if self.site == "cerebellum" else -brain.tent
         return np.maximum(np.maximum(clot, tent + 1.5), 2.0 - p.x * float(self.side))
 
@@ -258,7 +267,7 @@ class Intraventricular(Bleed):
         self.level = float(rng.uniform(-46, -32)) + 8 * (growth - 1)
         self.front = float(rng.uniform(-5, 45)) if cast else self.level
         self.third, self.fourth = (bool(v) for v in rng.random(2) < (0.7 * cast, 0.5 * cast))
-        self.swell = float(rng.uniform(0.8, 2.0)) if cast else float(rng.uniform(0.3, 1.0))
+        self.swell = float(rng.uniform(0.2, 1.0)) if cast else float(rng.uniform(0.1, 0.6))
         self.ml = 14 * growth if cast else 4 * growth
         self.texture = _texture(rng, 58, 74)
         self._ripple = Waves(rng, 30, 4)

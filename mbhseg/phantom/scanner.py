@@ -1,6 +1,6 @@
 """One scan: where the head lies in the gantry, the volume's geometry, and the image's faults."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -48,7 +48,7 @@ def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Scan:
     turn = _rotation(2, yaw) @ _rotation(0, pitch) @ _rotation(1, roll)
     centre = (float(rng.normal(4, 5)), float(rng.normal(0, 5)), float(rng.uniform(-3, 3)))
     tilt = float(rng.uniform(2, 15)) if rng.random() < 0.7 else 0.0
-    noise = float(rng.uniform(2.6, 5.2))
+    noise = float(rng.uniform(2.2, 4.4))
     blur = float(rng.uniform(0.45, 0.8))
     padding = (-2048, -3024, -1024, None)[int(rng.choice(4, p=(0.45, 0.25, 0.2, 0.1)))]
     dtype = np.int32 if rng.random() < 0.5 else np.int16
@@ -89,7 +89,7 @@ def plane_points(scan: Scan, shape: tuple[int, int, int], k: int, samples: int) 
 
 def to_head(scan: Scan, p: Points) -> Points:
     """Gantry coordinates to the head's."""
-    u, v, w = (q - float(c) for q, c in zip(p, scan.centre, strict=True))
+    u, v, w = (q - float(c) for q, c in zip(p[:3], scan.centre, strict=True))
     rows = [tuple(float(value) for value in row) for row in scan.turn]
     x, y, z = (a * u + b * v + c * w for a, b, c in rows)
     return Points(x, y, z)
@@ -118,14 +118,14 @@ def expose(
 ) -> NDArray[np.int16] | NDArray[np.int32]:
     """Blur a noiseless plane [x, y] by the scanner's point spread, add noise, pad, and round."""
     sigma = scan.blur / scan.spacing[0]
-    image = cv2.GaussianBlur(hu, (0, 0), sigma) if sigma > 0.15 else hu.copy()
+    image: NDArray[Any] = cv2.GaussianBlur(hu, (0, 0), sigma) if sigma > 0.15 else hu.copy()
     image += noise * scan.noise * _grain(rng, image.shape, 0.7 / scan.spacing[0])
     if scan.padding is not None:
         nx, ny = image.shape
         x, y = np.ogrid[:nx, :ny]
         outside = np.hypot(x - (nx - 1) / 2, y - (ny - 1) / 2) > nx / 2
         image[outside] = scan.padding
-    stored = np.rint(image).astype(scan.dtype)
+    stored: NDArray[Any] = np.rint(image).astype(scan.dtype)
     if scan.odd:
         spots = rng.integers(0, stored.size, 2)
         stored.flat[spots] = (-33762, 31701)
@@ -136,7 +136,7 @@ def _grain(rng: np.random.Generator, shape: tuple[int, ...], correlation: float)
     """Noise of unit standard deviation, correlated over `correlation` pixels, partly coarser."""
     fine = rng.standard_normal(shape, dtype=np.float32)
     if correlation > 0.3:
-        fine = cv2.GaussianBlur(fine, (0, 0), correlation)
+        fine = np.asarray(cv2.GaussianBlur(fine, (0, 0), correlation), np.float32)
         fine /= fine.std()
     coarse = rng.standard_normal((shape[0] // 8 + 2, shape[1] // 8 + 2), dtype=np.float32)
     return fine + 0.25 * cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)

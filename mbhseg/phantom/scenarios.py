@@ -28,6 +28,7 @@ _HALVES: tuple[tuple[str, ...], tuple[str, ...]] = (
     ("none", "epidural", "subdural_and_sulcal", "putamen_and_ventricles", "aneurysm"),
     ("epidural_and_contusion", "subdural", "contusions", "lobar", "thalamus_and_ventricles"),
 )
+_INJURIES = ("epidural", "epidural_and_contusion", "subdural_and_sulcal", "contusions")
 
 
 def scenario(spec: PhantomSpec, patient: int) -> str:
@@ -99,6 +100,13 @@ def bleeds(name: str, rng: np.random.Generator, head: Head) -> list[Bleed]:
         if chance(0.3):
             found.append(BasalSubarachnoid(rng, side, growth()))
     _mass_effect(found, head)
+    if name in _INJURIES and chance(0.6):
+        azimuth, rise = rng.uniform(-0.9, 0.9), rng.uniform(0.1, 0.7)
+        head.bruise = (
+            side * 76 * float(np.cos(azimuth) * np.cos(rise)),
+            93 * float(np.sin(azimuth) * np.cos(rise)) - 4,
+            80 * float(np.sin(rise)) + 2,
+        )
     return found
 
 
