@@ -32,7 +32,7 @@ rule all:
     """Everything the config asks for: models, predictions, scores, the report, all verified."""
     default_target: True
     input:
-        report=expand("results/{dataset}/report/index.html", dataset=DATASETS),
+        report=expand("results/{dataset}/report", dataset=DATASETS),
         verified=expand("results/{dataset}/verified.tsv", dataset=DATASETS),
 
 

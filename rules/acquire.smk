@@ -75,8 +75,11 @@ rule make_phantom:
         "../workflow_scripts/acquire_phantom.py"
 
 
+localrules:
+    fetch,
+
+
 rule fetch:
+    """Stage every data set's archive, for nodes without internet."""
     input:
         expand("results/{dataset}/raw/archive.zip", dataset=DATASETS),
-    """Stage every data set's archive, for nodes without internet."""
-    localrule: True

@@ -62,3 +62,11 @@ def recipe_of(wildcards):
 def fold_table(wildcards):
     """The fold that the run trains on."""
     return f"results/{wildcards.dataset}/split/fold{settings.Run.parse(wildcards.run).fold}.tsv"
+
+
+def report_settings(wildcards):
+    """The settings that the report prints: all, but of the data sets only its own."""
+    return {
+        **config,
+        "datasets": {wildcards.dataset: config["datasets"][wildcards.dataset]},
+    }

@@ -8,8 +8,6 @@ rule export_images:
         table="results/{dataset}/dataset.tsv",
     output:
         archive="results/{dataset}/export/{dataset}-ImageMask-Dataset.zip",
-    params:
-        code=code("export_images"),
     log:
         "results/logs/{dataset}/export_images.log",
     benchmark:
@@ -19,6 +17,8 @@ rule export_images:
     resources:
         mem_mb=1000,
         runtime=60,
+    params:
+        code=code("export_images"),
     script:
         "../workflow_scripts/export_images.py"
 
@@ -31,27 +31,34 @@ rule export_nnunet:
     output:
         folder=directory("results/{dataset}/export/nnunet/Dataset{number}_{dataset}"),
         manifest="results/{dataset}/export/nnunet/Dataset{number}_{dataset}.tsv",
-    wildcard_constraints:
-        number=r"\d{3}",
-    params:
-        consensus=CONSENSUS,
-        code=code("export_nnunet"),
     log:
         "results/logs/{dataset}/export_nnunet.{number}.log",
     benchmark:
         "results/benchmarks/{dataset}/export_nnunet.{number}.tsv"
+    wildcard_constraints:
+        number=r"\d{3}",
     conda:
         "../envs/data.yaml"
     resources:
         mem_mb=1000,
         runtime=120,
+    params:
+        consensus=CONSENSUS,
+        code=code("export_nnunet"),
     script:
         "../workflow_scripts/export_nnunet.py"
 
 
+localrules:
+    export,
+
+
 rule export:
     """Both exports of every data set, nnU-Net's under number 501."""
-    localrule: True
     input:
-        images=[f"results/{name}/export/{name}-ImageMask-Dataset.zip" for name in DATASETS],
-        nnunet=[f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in DATASETS],
+        images=[
+            f"results/{name}/export/{name}-ImageMask-Dataset.zip" for name in DATASETS
+        ],
+        nnunet=[
+            f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in DATASETS
+        ],

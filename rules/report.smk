@@ -90,3 +90,45 @@ rule score_figures:
         code=code("report_scores"),
     script:
         "../workflow_scripts/report_scores.py"
+
+
+rule report:
+    """Gather everything into a page that opens from the file system."""
+    input:
+        source="results/{dataset}/raw/source.json",
+        cases="results/{dataset}/inventory/cases.tsv",
+        findings="results/{dataset}/inventory/findings.tsv",
+        table="results/{dataset}/dataset.tsv",
+        balance="results/{dataset}/split/balance.tsv",
+        agreement=rules.agreement.output.summary,
+        figures=rules.figures.output,
+        models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
+        previews=ancient(expand("results/{{dataset}}/models/{run}/previews", run=RUNS)),
+        scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
+        legacy=expand("results/{{dataset}}/evaluation/{run}/legacy.json", run=RUNS),
+        pictures=expand("results/{{dataset}}/evaluation/{run}/overlays.png", run=RUNS),
+    output:
+        page=report(
+            directory("results/{dataset}/report"),
+            caption="../report/page.rst",
+            htmlindex="index.html",
+            category="Report",
+            labels={"dataset": "{dataset}", "what": "page"},
+        ),
+    log:
+        "results/logs/{dataset}/report.log",
+    benchmark:
+        "results/benchmarks/{dataset}/report.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        root=subpath(output.page, parent=True),
+        runs=RUNS,
+        first_fold=config["build"]["folds"][0],
+        settings=report_settings,
+        code=code("report_page"),
+    script:
+        "../workflow_scripts/report_page.py"

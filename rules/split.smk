@@ -9,6 +9,7 @@ rule split:
         file=config["split"]["file"] or [],
     output:
         folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
+        balance="results/{dataset}/split/balance.tsv",
     log:
         "results/logs/{dataset}/split.log",
     benchmark:

@@ -22,7 +22,7 @@ rule verify:
         mem_mb=500,
         runtime=60,
     params:
-        root="results/{dataset}",
+        root=subpath(output.table, parent=True),
         code=code("verify_results"),
     script:
         "../workflow_scripts/verify_results.py"

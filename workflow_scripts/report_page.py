@@ -1,0 +1,23 @@
+"""Rule report: the page of a data set and its runs."""
+
+from typing import Any
+
+from mbhseg.job import run
+from mbhseg.provenance import git_state
+from mbhseg.report.page import build
+
+
+def main(job: Any) -> None:
+    build(
+        job.output.page,
+        job.params.root,
+        job.wildcards.dataset,
+        job.params.runs,
+        config=job.params.settings,
+        first_fold=job.params.first_fold,
+        commit=git_state()["commit"],
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
