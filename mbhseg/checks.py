@@ -21,7 +21,8 @@ BONE_HU = 200
 BRAIN_HU = (0, 100)
 _MIN_BRAIN = 0.005  # share of the voxels of a head scan; real ones have 0.1 and more
 _MAX_IN_AIR, _MIN_DRAWN = 0.5, 10  # share and voxels of what is drawn in a plane
-_PIXEL_MM, _STEP_MM, _ANY_MM = (0.2, 1.6), (0.3, 15.0), (0.02, 50.0)
+# as scanned, or reduced to a matrix of 128; beyond the last, the unit is wrong
+_PIXEL_MM, _STEP_MM, _ANY_MM = (0.15, 2.5), (0.3, 15.0), (0.02, 50.0)
 _MAX_TILT_DEG = 35.0
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +20,8 @@ from mbhseg.archive import Archive
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_table
-from mbhseg.findings import Finding, findings_table
-from mbhseg.inspection import Inventory, gate, inspect_cases, merge, thumbnail
+from mbhseg.findings import Finding
+from mbhseg.inspection import Inventory, gate, inspect_cases, merge
 from mbhseg.png import read_image
 from mbhseg.volumes import nifti_bytes
 
@@ -496,6 +497,21 @@ def test_damaged_member_is_a_finding(tmp_path: Path) -> None:
     assert len(inventory.slices) == 8, "its masks are counted"
 
 
+def test_masks_are_never_held_as_they_are_stored(tmp_path: Path) -> None:
+    values = np.pad(head(), ((48, 48), (48, 48), (29, 29)), constant_values=-1000)
+    masks = {MASK1: np.pad(drawing(), ((48, 48), (48, 48), (29, 29)))}
+    volumes = {SCAN: image(values, dtype="int32"), MASK1: image(masks[MASK1], dtype="float64")}
+    path = write(tmp_path / "x.zip", {A: volumes})
+    scan_bytes, mask_bytes = values.size * 4, values.size * 8
+    tracemalloc.start()
+    try:
+        inspect(path, out=tmp_path / "thumbnails")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert scan_bytes < peak < scan_bytes + mask_bytes
+
+
 @settings(
     max_examples=50,
     deadline=None,
@@ -596,42 +612,6 @@ def test_class_that_nobody_drew(tmp_path: Path) -> None:
     assert merged(tmp_path, cases)[0] == ("", W, "no case with epidural hemorrhage (EDH)")
 
 
-def gate_of(*findings: Finding) -> Callable[[str], pd.DataFrame]:
-    cases = pd.DataFrame({"case": [A, B], "status": ["ok", "ok"]})
-    table = findings_table(findings)
-    errors = set(table["case"][table["severity"] == E])
-    cases["status"] = ["excluded" if case in errors else "ok" for case in cases["case"]]
-    return lambda on_error: gate(cases, table, on_error, "inventory/findings.tsv")
-
-
-def test_gate_names_the_first_errors_and_the_table() -> None:
-    check = gate_of(*(Finding(A, f"f{k}", E, f"problem {k}", "") for k in range(5)))
-    with pytest.raises(InputError) as caught:
-        check("fail")
-    assert str(caught.value) == (
-        "inventory/findings.tsv: 5 errors in the data: f0: problem 0; f1: problem 1; "
-        "f2: problem 2; and 2 more. Mend the data, or set qc.on_error: exclude"
-    )
-    assert list(check("exclude")["case"]) == [B]
-
-
-def test_gate_lets_warnings_pass() -> None:
-    check = gate_of(Finding(A, "f", W, "odd", ""), Finding(B, "f", I, "fact", ""))
-    assert list(check("fail")["case"]) == [A, B]
-    assert list(check("exclude")["case"]) == [A, B]
-
-
-def test_gate_needs_a_case_to_be_left() -> None:
-    check = gate_of(Finding(A, "", E, "no image", ""), Finding(B, "", E, "no image", ""))
-    with pytest.raises(InputError, match=r"no case is usable: ID_0000000a_.*: no image"):
-        check("exclude")
-
-
-def test_gate_refuses_another_word() -> None:
-    with pytest.raises(ValueError, match="on_error is 'ignore'"):
-        gate_of()("ignore")
-
-
 def test_thumbnail_shows_scan_and_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "x.zip", {A: good()})
     inspect(path, out=tmp_path / "thumbnails")
@@ -643,16 +623,6 @@ def test_thumbnail_shows_scan_and_labels(tmp_path: Path) -> None:
     assert grey[:6].tolist() == [True, True, False, False, True, True], "labels in planes 2 and 3"
     assert tiles[0][64, 5].max() == 0, "air"
     assert tiles[0][64, 64].min() > 60, "brain"
-
-
-def test_thumbnail_keeps_the_smallest_bleed_and_takes_nan() -> None:
-    volume = np.full((512, 512, 3), np.nan, np.float32)
-    labels = np.zeros(volume.shape, np.uint8)
-    labels[511, 0, 1] = 1
-    sheet = thumbnail(volume, labels)
-    rows, columns = np.nonzero(sheet.any(axis=2))
-    assert (rows, columns) == (127, 255), "the lower right corner of the second tile"
-    assert sheet[127, 255].tolist() == [128, 0, 0]
 
 
 def test_real_archive_has_its_oddities(real_ct: Path, tmp_path: Path) -> None:
