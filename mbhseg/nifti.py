@@ -177,7 +177,7 @@ def _inflate(data: bytes) -> Iterator[bytes]:
             yield bytes(view[at:]).lstrip(b"\0")
             return
         inflater = deflate.gzip_inflater()
-        count = _BLOCK
+        count = 2**10  # at most a MiB, however well the file is packed
         while not inflater.eof:
             chunk = view[at : at + count]
             if not chunk:
