@@ -102,8 +102,6 @@ class Hub:
                 repo, filename, revision, found.commit_hash, found.etag, found.size or 0, None, kind
             )
             info = _patiently(lambda: self._files.info(remote.path), name)
-        if info["type"] != "file":
-            raise InputError(name, "is a folder", "Name a file in the config")
         digest = info["lfs"].sha256 if info.get("lfs") else found.etag
         sha256 = digest if _SHA256.fullmatch(digest) else None
         return remote._replace(size=info["size"], sha256=sha256)
@@ -219,6 +217,8 @@ def _explain(error: BaseException) -> tuple[str, str]:
     if not isinstance(error, HfHubHTTPError):
         raise error
     status = error.response.status_code
+    if status == 401 and "authorization" in error.response.request.headers:
+        return "the hub refuses the token (401)", "Set HF_TOKEN to a valid token, or unset it"
     if status == 401 or isinstance(error, RepositoryNotFoundError):
         return f"no such repository, or a private one ({status})", _CHECK_REPO
     if status == 403:

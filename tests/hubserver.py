@@ -5,15 +5,21 @@ addresses as the hub's storage does, gated and private repositories, ranges, and
 faults of real networks. It counts every byte of file content that it sends.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
 
 Kind = Literal["dataset", "model"]
 Place = Literal["info", "tree", "head", "get", "storage"]
@@ -128,6 +134,29 @@ class HubServer:
     def blob(self, sha256: str) -> Blob | None:
         commits = (files for repo in self.repos.values() for files in repo.commits.values())
         return next((b for files in commits for b in files.values() if b.sha256 == sha256), None)
+
+
+@contextlib.contextmanager
+def connected_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub that the client of this process is pointed at, without token, proxy and cache."""
+    with HubServer() as server:
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", os.devnull)
+        point_client_at(server.url, monkeypatch.setattr)
+        yield server
+        huggingface_hub.close_session()
+
+
+def point_client_at(url: str, assign: Callable[[object, str, object], None] = setattr) -> None:
+    """Do what HF_ENDPOINT does when the client is imported."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+    assign(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + template)
+    assign(constants, "ENDPOINT", url)
+    assign(constants, "HF_HUB_OFFLINE", False)
+    huggingface_hub.close_session()  # the next one reads the proxy variables again
 
 
 class _Server(ThreadingHTTPServer):
