@@ -142,7 +142,8 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
     write_table(folder.with_suffix(".tsv"), manifest_of(folder))
     out = root / "evaluation" / run
     evaluation.run(archive_path, fold, "test", folder, run, out)
-    write_json(out / "legacy.json", {"loss": 0.0152, "dice_coef_multiclass": 0.9948, "slices": 84})
+    legacy = {"categorical_crossentropy": 0.0152, "dice_coef_multiclass": 0.9948, "n_slices": 28}
+    write_json(out / "legacy.json", legacy)
     epochs = np.arange(1, 13)
     history = pd.DataFrame(
         {
@@ -199,7 +200,8 @@ def finish(archive_path: Path, root: Path, size: int = 32, runs: tuple[str, ...]
     folds = splits.make(cases, folds=2, test=0.34, valid=0.2, seed=137)
     for k, table in enumerate(folds):
         write_table(root / f"split/fold{k}.tsv", table)
-    write_table(root / "split/balance.tsv", splits.balance(folds[0], cases, counts))
+    balances = [splits.balance(fold, cases, counts).assign(fold=k) for k, fold in enumerate(folds)]
+    write_table(root / "split/balance.tsv", pd.concat(balances, ignore_index=True))
     planes = {
         case: list(range(n)) for case, n in zip(cases["case"], cases["n_slices"], strict=True)
     }
@@ -229,13 +231,12 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
     """Draw every figure of the data set and of some runs, laid out as below results/<dataset>."""
     table = read_table(root / "dataset.tsv")
     folds = {k: read_table(root / f"split/fold{k}.tsv") for k in (0, 1)}
-    listed, counts = (read_table(root / f"inventory/{n}.tsv") for n in ("cases", "slices"))
-    balances = {k: splits.balance(fold, listed, counts) for k, fold in folds.items()}
+    balances = dict(tuple(read_table(root / "split/balance.tsv").groupby("fold")))
     folder = out / "figures"
     mbhseg.figures.dataset.statistics(table, folds[0], folder / "statistics.png")
     mbhseg.figures.dataset.split_balance(balances, folder / "split_balance.png")
     samples = folder / "sample_images.png", folder / "sample_masks.png"
-    mbhseg.figures.dataset.sample_grid(table, root, "train", 8, *samples)
+    mbhseg.figures.dataset.sample_grid(table, root, "train", 4, *samples)
     mbhseg.figures.agreement.agreement(
         read_table(root / "agreement/pairs.csv"), folder / "agreement.png"
     )

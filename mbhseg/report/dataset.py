@@ -1,0 +1,142 @@
+"""What the report says about the data: inventory, findings, split, agreement of the raters."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mbhseg import splits
+from mbhseg.classes import ANY, KEYS
+from mbhseg.figures.dataset import class_counts
+from mbhseg.files import read_json, read_table
+
+SEVERITIES = ("error", "warning", "info")
+MAX_FINDINGS = 200  # rows on the page; the whole table is a file beside it
+
+
+class Fact(NamedTuple):
+    """A line of a list of facts."""
+
+    name: str
+    value: str
+
+
+class Inventory(NamedTuple):
+    """The data set in numbers, and what the inspection found.
+
+    `findings` are rows of findings.tsv, errors first, at most MAX_FINDINGS of `n_findings`;
+    `excluded` are the cases left out.
+    """
+
+    n_cases: int
+    n_patients: int
+    n_slices: int
+    raters: str
+    facts: list[Fact]
+    findings: list[dict[str, Any]]
+    n_findings: dict[str, int]
+    excluded: list[str]
+
+
+def inventory(cases_tsv: Path, findings_tsv: Path) -> Inventory:
+    """Sum up inventory/cases.tsv and findings.tsv; excluded cases do not count in the numbers."""
+    every, found = read_table(cases_tsv), read_table(findings_tsv)
+    cases = every[every["status"] != "excluded"]
+    raters = cases["raters"].map(lambda text: [r for r in str(text).split(",") if r])
+    names = sorted({rater for row in raters for rater in row}, key=lambda r: (len(r), r))
+    a_case = raters.map(len).value_counts().sort_index()
+    facts = [
+        Fact("cases", f"{len(cases):,} of {cases['patient'].nunique():,} patients"),
+        Fact("slices", _range(cases["n_slices"], "a case", 0)),
+        Fact("matrix", _sizes(cases)),
+        Fact("pixel spacing", _range(cases["spacing_x"], "mm", 3)),
+        Fact("slice spacing", _range(cases["spacing_z"], "mm", 2)),
+        Fact("gantry tilt", _range(cases["tilt_deg"], "degrees", 1)),
+        Fact("orientation", ", ".join(sorted(set(cases["orientation"])))),
+        Fact("raters", ", ".join(names) or "none"),
+        Fact(
+            "raters a case",
+            ", ".join(f"{k} on {n:,} case{'s' if n != 1 else ''}" for k, n in a_case.items()),
+        ),
+    ]
+    order = {name: n for n, name in enumerate(SEVERITIES)}
+    found = found.assign(_order=found["severity"].map(order).fillna(len(order)))
+    found = found.sort_values("_order", kind="stable").drop(columns="_order")
+    return Inventory(
+        len(cases),
+        int(cases["patient"].nunique()),
+        int(cases["n_slices"].sum()),
+        f"{len(names)}",
+        facts,
+        [
+            {str(k): v for k, v in row.items()}
+            for row in found.head(MAX_FINDINGS).to_dict("records")
+        ],
+        {name: int((found["severity"] == name).sum()) for name in SEVERITIES},
+        sorted(every.loc[every["status"] == "excluded", "case"]),
+    )
+
+
+def _range(values: pd.Series, unit: str, digits: int) -> str:
+    """`low to high unit, median m`, or one value if all are equal; `unknown` for nothing."""
+    known = pd.to_numeric(values, errors="coerce").dropna()
+    if known.empty:
+        return "unknown"
+    low, middle, high = (f"{v:.{digits}f}" for v in (known.min(), known.median(), known.max()))
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}, median {middle}"
+
+
+def _sizes(cases: pd.DataFrame) -> str:
+    sizes = (cases["size_x"].astype(str) + " × " + cases["size_y"].astype(str)).value_counts()
+    most = [f"{size} ({n:,})" for size, n in sizes.head(3).items()]
+    more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+    return ", ".join(most) + more
+
+
+class SplitRow(NamedTuple):
+    """Patients, cases and slices of one subset of one fold, and patients by class (or any)."""
+
+    fold: int
+    subset: str
+    patients: int
+    cases: int
+    slices: int
+    by_class: dict[str, int]
+
+
+def split_rows(balance_tsv: Path) -> list[SplitRow]:
+    """One row a fold and subset of split/balance.tsv; the test set, common to all folds, last."""
+    balance = read_table(balance_tsv)
+    rows = []
+    for fold, subset in (
+        (fold, subset) for fold in sorted(set(balance["fold"])) for subset in splits.SUBSETS
+    ):
+        part = balance[(balance["fold"] == fold) & (balance["subset"] == subset)]
+        if part.empty:
+            continue
+        counts = part.set_index("class")[["patients", "cases", "slices"]].astype(int)
+        patients, cases, slices = counts.loc[splits.ALL]
+        by_class = counts["patients"][[*KEYS, ANY]].to_dict()
+        rows.append(SplitRow(int(fold), subset, patients, cases, slices, by_class))
+    tests = [row for row in rows if row.subset == "test"]
+    return [row for row in rows if row.subset != "test"] + tests[:1]
+
+
+def image_counts(dataset_tsv: Path, fold_tsv: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """Slices and patients of the PNG data set: subset -> class -> (slices, patients)."""
+    counts = class_counts(read_table(dataset_tsv), read_table(fold_tsv))
+    return {
+        str(subset): {
+            key: (int(slices), int(patients))
+            for key, slices, patients in zip(
+                part["class"], part["slices"], part["patients"], strict=True
+            )
+        }
+        for subset, part in counts.groupby("subset", sort=False)
+    }
+
+
+def agreement_summary(summary_json: Path) -> dict[str, Any]:
+    """agreement/summary.json: groups `raters`, `consensus` and `others`."""
+    summary: dict[str, Any] = read_json(summary_json)
+    return summary

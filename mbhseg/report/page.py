@@ -1,0 +1,176 @@
+"""The page itself: everything gathered, rendered, and put into one folder."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mbhseg import __version__
+from mbhseg.classes import ANY, FOREGROUND, KEYS
+from mbhseg.errors import InputError
+from mbhseg.files import atomic_dir, read_json
+from mbhseg.report.assets import Assets
+from mbhseg.report.dataset import (
+    MAX_FINDINGS,
+    agreement_summary,
+    image_counts,
+    inventory,
+    split_rows,
+)
+from mbhseg.report.runs import NAMES, flatten, headlines, run_report
+from mbhseg.splits import SUBSETS
+
+_HERE = Path(__file__).resolve().parent
+INDEX = "index.html"
+NO_VALUE = "–"
+
+
+def build(
+    out_dir: str | Path,
+    root: str | Path,
+    dataset: str,
+    runs: Sequence[str],
+    *,
+    config: Mapping[str, Any],
+    first_fold: int = 0,
+    command: str | None = None,
+    commit: str | None = None,
+) -> None:
+    """Write the report of a data set and its runs to the folder `out_dir`, whole or not at all.
+
+    Args:
+        out_dir: becomes the folder of index.html; what was there before is replaced.
+        root: results/<dataset>; the report reads raw/, inventory/, split/, dataset.tsv,
+            agreement/, figures/ and, for each run, models/<run>/ and evaluation/<run>/.
+        dataset: the data set's name.
+        runs: names of the runs to show; none makes a report of the data alone.
+        config: the settings to print.
+        first_fold: the fold that dataset/ is laid out by.
+        command: the command line to print, if known.
+        commit: the state of the code to print, if known.
+
+    The folder needs no network and no server: pictures, tables and style are copied into it and
+    linked relatively. Nothing in it depends on the time or the place it was made.
+
+    Raises InputError if a file that the report needs is missing.
+    """
+    root, out = Path(root), Path(out_dir)
+    if out.resolve() == root.resolve() or out.resolve() in root.resolve().parents:
+        raise ValueError(f"the report cannot replace {root}")
+    try:
+        with atomic_dir(out) as partial:
+            assets = Assets(partial)
+            context = {
+                "dataset": dataset,
+                "command": command,
+                "commit": commit,
+                "version": __version__,
+                "config": flatten(dict(config)),
+                **_data(root, first_fold, assets),
+                **_runs(root, runs, assets),
+                "style": assets.text("report.css", (_HERE / "static/report.css").read_text()),
+            }
+            assets.text(INDEX, render("index.html.j2", context))
+    except FileNotFoundError as error:
+        raise InputError(error.filename, "is missing", "Run the workflow again") from error
+
+
+def _data(root: Path, first_fold: int, assets: Assets) -> dict[str, Any]:
+    tables = root / "inventory"
+    digest = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
+    folder = root / "figures"
+    pictures = {
+        "statistics": "Images, slices and patients by class in train, valid and test",
+        "split_balance": "Share of patients with each class in each subset and fold",
+        "sample_images": "Sample slices of the training set as the network sees them",
+        "sample_masks": "Consensus masks of the same slices in the colour code",
+        "agreement": "Dice of two raters on one case, class by class; the table holds the means",
+    }
+    return {
+        "digest": digest,
+        "source": flatten(read_json(root / "raw" / "source.json")),
+        "inventory": inventory(tables / "cases.tsv", tables / "findings.tsv"),
+        "max_findings": MAX_FINDINGS,
+        "split": split_rows(root / "split" / "balance.tsv"),
+        "counts": image_counts(root / "dataset.tsv", root / "split" / f"fold{first_fold}.tsv"),
+        "agreement": agreement_summary(root / "agreement" / "summary.json"),
+        "pictures": {
+            name: assets.picture(folder / f"{name}.png", f"img/{name}.png", alt)
+            for name, alt in pictures.items()
+        },
+        "data_files": [
+            assets.download(root / place, f"data/{Path(place).name}")
+            for place in (
+                "inventory/cases.tsv",
+                "inventory/findings.tsv",
+                "split/balance.tsv",
+                "agreement/pairs.csv",
+                "agreement/summary.json",
+            )
+        ],
+    }
+
+
+def _runs(root: Path, names: Sequence[str], assets: Assets) -> dict[str, Any]:
+    slugs = unique_slugs(names)
+    runs = [run_report(root, name, slug, assets) for name, slug in zip(names, slugs, strict=True)]
+    lines = [run.headline for run in runs]
+    if names:  # the raters and the threshold on the first run's cases, which all runs share
+        first = read_json(root / "evaluation" / names[0] / "summary.json")
+        lines += headlines(first, names[0])[1:]
+    return {"runs": runs, "headlines": lines}
+
+
+def unique_slugs(names: Iterable[str]) -> list[str]:
+    """Names fit for files and links, all different: letters, digits, dot, dash, underscore."""
+    slugs: list[str] = []
+    for name in names:
+        slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run"
+        while slug in slugs:
+            slug += "-2"
+        slugs.append(slug)
+    return slugs
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """Fill a template; every value is escaped, and a name it does not know is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"dice": dice, "share": share, "number": number, "size": size}
+    environment.globals |= {
+        "CLASSES": FOREGROUND,
+        "KEYS": (*KEYS, ANY),
+        "NAMES": NAMES,
+        "SUBSETS": SUBSETS,
+        "NO_VALUE": NO_VALUE,
+    }
+    return environment.get_template(template).render(context)
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A number with thousands separated; a dash for None."""
+    return NO_VALUE if value is None else f"{value:,.{digits}f}"
+
+
+def dice(value: float | None) -> str:
+    """A Dice to three digits; a dash for None."""
+    return number(value, 3)
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage; a dash for None."""
+    return NO_VALUE if value is None else f"{100 * value:.0f} %"
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as B, kB or MB."""
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    return f"{n_bytes / 1000:.0f} kB" if n_bytes < 1_000_000 else f"{n_bytes / 1e6:.1f} MB"

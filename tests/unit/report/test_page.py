@@ -1,0 +1,297 @@
+"""The report page: well-formed, self-contained, escaped, accessible, the same bytes every time."""
+
+import itertools
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from mbhseg.classes import ANY, KEYS
+from mbhseg.errors import InputError
+from mbhseg.files import read_json
+from mbhseg.report.page import INDEX, build, render, unique_slugs
+from mbhseg.report.runs import as_text, duration, flatten
+
+RUN = "flexunet-f0-s137"
+CONFIG = {"slices": {"size": 32, "channels": ["brain"]}, "qc": {"on_error": "fail"}, "shards": 4}
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
+
+
+class Page(HTMLParser):
+    """A strict reading of the page: every tag closed, in order; its elements, texts and rows."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[tuple[str, str]] = []  # tag around, text
+        self.rows: list[list[str]] = []
+        self.feed(html)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(set(names)) == len(names), (tag, names)
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"stray </{tag}>"
+        assert self.open.pop() == tag, (tag, self.getpos())
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self.open[-1] if self.open else "", data))
+        if "tr" in self.open and self.rows and self.rows[-1]:
+            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def row(self, first: str, *more: str) -> list[str]:
+        """The first table row with this first cell, after a row that begins with `more`."""
+        rows = iter(self.rows)
+        for name in more:
+            next(row for row in rows if row and name in row)
+        return next(row for row in rows if row and row[0] == first)
+
+
+@pytest.fixture(scope="module")
+def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "report"
+    build(
+        folder, drawn, "phantom", [RUN], config=CONFIG, command="snakemake --cores 2", commit="c0"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Page:
+    return Page((report / INDEX).read_text(encoding="utf-8"))
+
+
+# --- a folder that stands alone
+
+
+def test_every_link_leads_into_the_folder(report, page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    found = set()
+    for tag, attribute in LINKS.items():
+        for attributes in page.of(tag):
+            link = urlsplit(attributes[attribute])
+            assert not link.scheme, attributes
+            assert not link.netloc, attributes
+            assert not link.path.startswith("/"), attributes
+            if link.path:
+                target = (report / unquote(link.path)).resolve()
+                assert target.is_file(), attributes
+                assert report.resolve() in target.parents, attributes
+                found.add(target)
+            else:
+                assert link.fragment in ids, attributes
+    files = {p.resolve() for p in report.rglob("*") if p.is_file()} - {(report / INDEX).resolve()}
+    assert files == found  # nothing is copied that nobody can reach
+
+
+def test_nothing_is_loaded_from_elsewhere(report, page):
+    css = (report / "report.css").read_text()
+    assert not re.search(r"url\(|@import|https?:|//[a-z]", css)
+    assert not page.of("script")
+    assert not page.of("iframe")
+    for _, attributes in page.elements:
+        assert "http" not in attributes.get("style", "")
+        assert not any(name.startswith("on") for name in attributes)
+
+
+def test_folder_is_small(report):
+    assert sum(p.stat().st_size for p in report.rglob("*") if p.is_file()) < 20_000_000
+
+
+def test_same_results_same_bytes_wherever_they_lie(report, drawn, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(drawn, moved)
+    other = moved / "report"
+    build(other, moved, "phantom", [RUN], config=CONFIG, command="snakemake --cores 2", commit="c0")
+    names = sorted(p.relative_to(report) for p in report.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    for name in names:
+        assert (report / name).read_bytes() == (other / name).read_bytes(), name
+    assert str(tmp_path) not in (other / INDEX).read_text()
+
+
+def test_a_missing_file_is_named_and_leaves_nothing(drawn, tmp_path):
+    with pytest.raises(InputError, match=r"absent-f0-s1"):
+        build(tmp_path / "report", drawn, "phantom", ["absent-f0-s1"], config={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_is_none_is_refused(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path / "results")
+    (tmp_path / "results/figures/agreement.png").write_text("<svg/>")
+    with pytest.raises(InputError, match=r"agreement\.png: is no PNG"):
+        build(tmp_path / "report", tmp_path / "results", "phantom", [], config={})
+
+
+def test_an_earlier_report_is_replaced_and_results_never(drawn, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "old.html").write_text("old")
+    build(tmp_path / "report", drawn, "phantom", [], config={})
+    assert not (tmp_path / "report" / "old.html").exists()
+    with pytest.raises(ValueError, match="cannot replace"):
+        build(drawn, drawn, "phantom", [], config={})
+    assert (drawn / "dataset.tsv").is_file()
+
+
+# --- what it says
+
+
+def test_scores_on_the_page_are_those_of_the_evaluation(page, drawn):
+    summary = read_json(drawn / "evaluation" / RUN / "summary.json")
+    model = summary["model"]["consensus"]
+
+    def shown(value: float | None, digits: int = 3) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    glance = page.row(RUN)
+    whole = model["classes"][ANY]
+    assert glance[1:] == [
+        str(model["n_cases"]),
+        shown(model["macro"]["dice_present"]),
+        shown(whole["dice_present"]),
+        shown(model["macro"]["dice_nnunet"]),
+        shown(whole["dice_nnunet"]),
+    ]
+    assert page.row(
+        "best plain threshold, {low_hu} to {high_hu} HU".format(**summary["threshold"]["band"])
+    )[3] == shown(summary["threshold"]["classes"][ANY]["dice_present"])
+    for key in (*KEYS, ANY):
+        row = page.row(key, "rater to others")
+        found, others = model["classes"][key], summary["ceiling"]["others"]["classes"][key]
+        assert row[1] == str(found["n_present"])
+        assert row[2] == shown(found["dice_present"])
+        assert row[3] == str(others["n_present"])
+        assert row[4] == shown(others["dice_present"])
+        assert row[7] == shown(found["dice_nnunet"])
+        assert row[11] == shown(summary["ratio"]["classes"][key]["ratio"], 2)
+        row = page.row(key, "rater to others", "false alarms")
+        assert row[1:3] == [str(found["n_present"]), str(found["n_missed"])]
+        assert row[4:6] == [str(found["n_absent"]), str(found["n_spurious"])]
+    text = " ".join("".join(data for _, data in page.texts).split())
+    background = sum(summary["confusion"][0]) / sum(map(sum, summary["confusion"]))
+    assert f"finds no bleed at all scores {background:.4f}" in text
+    assert f"{summary['legacy']['all_slices']['dice_coef_multiclass']:.4f} on labels" in text
+
+
+def test_data_and_provenance_are_on_the_page(page, drawn):
+    text = " ".join("".join(data for _, data in page.texts).split())
+    assert "12 scans of 11 patients, 84 slices, 3 raters, 1 trained model." in text
+    assert "1 error, 1 warning, 1 note" in text
+    assert (drawn / "raw/archive.zip.sha256").read_text().split()[0] in text
+    assert "snakemake --cores 2" in text
+    assert "slices.size" in text
+    assert text.count("Research only") == 2
+    folds = [row[1] for row in page.rows if row and row[0] in ("0", "1", "all") and len(row) == 11]
+    assert folds == ["train", "valid", "train", "valid", "test"]
+
+
+def test_data_alone_makes_a_report_without_runs(drawn, tmp_path):
+    build(tmp_path / "report", drawn, "phantom", [], config={})
+    page = Page((tmp_path / "report" / INDEX).read_text())
+    text = "".join(data for _, data in page.texts)
+    assert "At a glance" not in text
+    assert "0 trained" in text
+
+
+def test_hostile_names_stay_text(drawn, tmp_path):
+    name = "<script>alert('1')</script>&amp;\"><img src=x onerror=alert(2)>"
+    build(
+        tmp_path / "r", drawn, name, [RUN], config={name: {name: name}}, command=name, commit=name
+    )
+    html = (tmp_path / "r" / INDEX).read_text()
+    page = Page(html)
+    assert not page.of("script")
+    assert {i["src"] for i in page.of("img")} == {
+        a["href"] for a in page.of("a") if "img/" in a["href"]
+    }
+    assert ("h1", name) in page.texts
+    assert ("td", "<script>alert(1)</script>") in page.texts  # from findings.tsv
+    assert ("th", "<b>&\"x'</b>") in page.texts
+
+
+def test_an_unknown_name_in_a_template_is_an_error():
+    with pytest.raises(Exception, match="undefined"):
+        render("provenance.html.j2", {})
+
+
+def test_runs_get_different_folders():
+    slugs = unique_slugs(["a/b", "a b", "a-b", "../x", ""])
+    assert len(set(slugs)) == 5
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", slug) for slug in slugs)
+
+
+def test_settings_read_as_in_the_config():
+    facts = flatten({"a": {"b": [1, None, True], "c": {}}, "d": 1e-4, "e": "x"})
+    assert [tuple(fact) for fact in facts] == [
+        ("a.b", "[1, null, true]"),
+        ("a.c", "none"),
+        ("d", "0.0001"),
+        ("e", "x"),
+    ]
+    assert as_text(False) == "false"
+    assert [duration(s) for s in (12.4, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 05 min"]
+
+
+# --- for everyone
+
+
+def test_landmarks_headings_and_tables_are_marked(page):
+    assert page.of("html")[0]["lang"] == "en"
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(page.of(landmark)) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all("scope" in attributes for attributes in page.of("th"))
+    assert len(page.of("caption")) == len(page.of("table")) >= 6
+    for image in page.of("img"):
+        assert len(image["alt"]) > 20
+        assert int(image["width"]) > 0
+    for attributes in (a for _, a in page.elements if a.get("role") == "region"):
+        assert attributes["tabindex"] == "0"  # a keyboard can scroll it
+        assert attributes["aria-label"]
+
+
+def test_colours_have_contrast(report):
+    css = (report / "report.css").read_text()
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", part))
+        for part in css.split("@media (prefers-color-scheme: dark)")
+    )
+    dark = {**light, **{k: v for k, v in dark.items() if k in light}}
+    for colours in (light, dark):
+        for ground in ("paper", "card"):
+            for name in ("ink", "soft", "link", "error"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        assert contrast(colours["warn-ink"], colours["warn-paper"]) >= 4.5
+        assert contrast(colours["focus"], colours["paper"]) >= 2.5
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of relative luminances, as WCAG 2 defines it."""
+    lights = []
+    for colour in (one, other):
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
