@@ -73,7 +73,7 @@ def check(config: Mapping[str, Any], schemas: Path) -> None:
         jsonschema.Draft202012Validator(rules).iter_errors(config),
         key=lambda error: [str(part) for part in error.absolute_path],
     )
-    faults = [line for error in found for line in _explain(error)]
+    faults = list(dict.fromkeys(line for error in found for line in _explain(error)))
     faults = faults or list(_contradictions(config))
     if faults:
         raise ConfigError("\n".join(faults))
