@@ -1,48 +1,8 @@
 """A workspace with a finished tiny run, on the real engine."""
 
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "profiles", "report")
-TINY = REPO / "tests" / "workflow" / "tiny.yaml"
-
-
-class Workspace:
-    """A copy of the workflow in a folder of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for part in PARTS:
-            source = REPO / part
-            if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, root / part, ignore=ignore)
-            else:
-                shutil.copy2(source, root / part)
-
-    def snakemake(self, *words: str, config: Path = TINY, ok: bool = True) -> str:
-        """Run the engine here; its output. With `ok` a failure is the test's."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(config)]
-        done = subprocess.run(
-            [*command, *words], cwd=self.root, capture_output=True, text=True, check=False
-        )
-        text = done.stdout + done.stderr
-        assert not ok or done.returncode == 0, text
-        return text
-
-    def planned(self, *words: str) -> dict[str, int]:
-        """The jobs that a dry run would do, by rule."""
-        text = self.snakemake("-n", *words)
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("Job stats:")[1].split("total")[0]
-        return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+from tests.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
