@@ -86,16 +86,19 @@ def informative_plane(
 ) -> int:
     """The slice that shows most of what is drawn: index of a plane of [x, y, z] labels.
 
-    Each class that reference or prediction hold weighs the same: a plane's worth is the sum over
-    classes of the share of the class's voxels (of either) that lie in it. `planes` limits the
-    choice. The first of equals; without any bleed the middle plane.
+    Each class that the reference holds weighs the same: a plane's worth is the sum over these
+    classes of the share of the class's voxels (of either volume) that lie in it. Classes that
+    only the prediction holds weigh by their voxels, as a share of all that is drawn, so that a
+    speck does not decide. `planes` limits the choice. The first of equals; without any bleed the
+    middle plane.
     """
     allowed = np.arange(reference.shape[2]) if planes is None else np.sort(np.asarray(planes))
     worth = np.zeros(reference.shape[2])
+    drawn = max(int(((reference | prediction) > 0).sum()), 1)
     for label in range(1, len(KEYS) + 1):
-        voxels = ((reference == label) | (prediction == label)).sum(axis=(0, 1))
-        if voxels.any():
-            worth += voxels / voxels.sum()
+        held = reference == label
+        voxels = (held | (prediction == label)).sum(axis=(0, 1))
+        worth += voxels / (max(int(voxels.sum()), 1) if held.any() else drawn)
     if not worth[allowed].any():
         return int(allowed[len(allowed) // 2])
     return int(allowed[np.argmax(worth[allowed])])
@@ -141,11 +144,8 @@ def overlay_panel(panels: Sequence[CasePanel], path: str | Path, run: str) -> No
         return
     grid = figure.subplots(len(panels), 3, squeeze=False)
     for row, panel in zip(grid, panels, strict=True):
-        pictures = (
-            to_rgb(panel.grey),
-            overlay(panel.grey, panel.reference),
-            overlay(panel.grey, panel.prediction),
-        )
+        grey, reference, prediction = map(_enlarged, panel[2:])
+        pictures = to_rgb(grey), overlay(grey, reference), overlay(grey, prediction)
         for axes, picture in zip(row, pictures, strict=True):
             show(axes, picture)
         choice = panel.choice
@@ -160,3 +160,9 @@ def overlay_panel(panels: Sequence[CasePanel], path: str | Path, run: str) -> No
         row[2].set_title("prediction", fontsize=9, fontweight="normal", pad=4)
     colour_legend(figure)
     save(figure, path)
+
+
+def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with whole pixels repeated up to about 400, so that rims are thin on it."""
+    factor = -(-400 // max(image.shape))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -153,12 +153,22 @@ def test_cases_are_ranked_by_mean_dice_over_present_classes():
 def test_informative_plane_weighs_classes_alike():
     reference, prediction = np.zeros((2, 4, 4, 5), np.uint8)
     reference[:, :, 1] = 2  # much of one class
-    reference[0, 0, 3] = 1  # all of two others, one of them only predicted
-    prediction[1, 0, 3] = 5
+    reference[0, 0, 3] = 1  # a little of two others, but all of them
+    reference[1, 0, 3] = 5
     assert cases.informative_plane(reference, prediction) == 3
     assert cases.informative_plane(reference, prediction, [0, 1, 2]) == 1
     assert cases.informative_plane(reference * 0, prediction * 0) == 2
     assert cases.informative_plane(reference, prediction, [4, 0]) == 4
+
+
+def test_a_false_positive_shows_by_its_size():
+    reference, prediction = np.zeros((2, 4, 4, 5), np.uint8)
+    reference[:2, :, 1] = 2
+    prediction[3, 3, 0] = 4  # a speck does not win over the bleed
+    assert cases.informative_plane(reference, prediction) == 1
+    assert cases.informative_plane(reference * 0, prediction) == 0  # unless it is all there is
+    prediction[:, :3, 4] = 4
+    assert cases.informative_plane(reference * 0, prediction) == 4
 
 
 def test_panel_holds_the_slice_of_scan_consensus_and_prediction(results, archive_path):
