@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +82,10 @@ class TrainingFeed:
         waiting = deque(self._pool.submit(self._assemble, *job) for job in ahead)
         for job in jobs:
             start = time.perf_counter()
-            batch = waiting.popleft().result()
+            try:
+                batch = waiting.popleft().result()
+            except CancelledError:  # closed while a consumer's thread was still asking
+                return
             self.seconds_waited += time.perf_counter() - start
             with self._lock:
                 if self._closed:

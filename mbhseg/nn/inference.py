@@ -44,6 +44,7 @@ class Predictor:
         path = Path(model)
         path = path / "model.keras" if path.is_dir() else path
         record = Path(run_json) if run_json is not None else path.with_name("run.json")
+        network = load_model(path)
         try:
             run = read_json(record)
             size, classes = int(run["input"]["size"]), run["classes"]
@@ -55,7 +56,7 @@ class Predictor:
         expected = [c.key for c in CLASSES]
         if classes != expected:
             raise InputError(record, f"has classes {classes}, not {expected}", "Train again")
-        return cls(load_model(path).predict_on_batch, size=size, windows=windows, batch=batch)
+        return cls(network.predict_on_batch, size=size, windows=windows, batch=batch)
 
     def planes(self, hu: Volume) -> Iterator[tuple[int, Probabilities]]:
         """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""

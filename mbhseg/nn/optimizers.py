@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from mbhseg.errors import InputError
 from mbhseg.nn.recipe import OptimizerRecipe, ScheduleRecipe
 
 # decay pulls weights to zero; offsets and scales have no reason to go there
@@ -15,8 +16,12 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """The optimizer, its learning rate a number (constant, plateau) or a cosine over all steps.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name, InputError if two ways of clipping are asked for.
     """
+    if recipe.clip_value is not None and recipe.clip_norm is not None:
+        raise InputError(
+            "training.optimizer", "clip_value and clip_norm are both set", "Set one of them to null"
+        )
     rate = _learning_rate(recipe.learning_rate, schedule, steps_per_epoch, epochs)
     common: dict[str, Any] = {
         "learning_rate": rate,

@@ -52,6 +52,8 @@ def epoch_order(
 
 
 def _deal(cards: Indices, count: int, rng: np.random.Generator) -> Indices:
-    """`count` cards from shuffled decks, one deck after the other."""
-    decks = [rng.permutation(cards) for _ in range(-(-count // len(cards)))]
-    return np.concatenate(decks)[:count] if decks else cards[:0]
+    """`count` cards from shuffled decks, one deck after the other; none from an empty one."""
+    if count == 0 or not cards.size:
+        return cards[:0]
+    decks = [rng.permutation(cards) for _ in range(-(-count // cards.size))]
+    return np.concatenate(decks)[:count]

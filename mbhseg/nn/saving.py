@@ -43,6 +43,8 @@ def load_model(path: str | Path) -> keras.Model:
 
     Raises InputError if the file is missing, broken, or would need to run code.
     """
+    if not Path(path).is_file():
+        raise InputError(path, "no such model", "Train it, or give the folder of a run")
     try:
         return keras.saving.load_model(Path(path), compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:

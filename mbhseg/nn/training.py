@@ -210,6 +210,7 @@ class _Session:
                 epochs=recipe.epochs,
                 steps_per_epoch=self._feed.steps_per_epoch,
                 callbacks=callbacks,
+                shuffle=False,  # the feed has its own order
                 verbose=0,
             )
         finally:

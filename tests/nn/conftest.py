@@ -1,0 +1,105 @@
+"""Toy slices: bright discs on noise, the class told by the disc's grey value."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mbhseg.classes import KEYS
+from mbhseg.nn import device
+from mbhseg.nn.training import TrainOutputs, train
+from mbhseg.raster import encode_rgb, write_png
+
+WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
+SIZE = 32
+
+# as `train` does it: threads can be set once a process
+device.configure(threads=2, deterministic=True)
+
+
+def toy_slice(rng: np.random.Generator, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [size, size, 3] and labels uint8 [size, size] with one or two discs."""
+    grey = rng.normal(60, 5, (size, size))
+    labels = np.zeros((size, size), np.uint8)
+    rows, columns = np.mgrid[:size, :size]
+    for label in rng.permutation(np.arange(1, 6))[: rng.integers(1, 3)]:
+        row, column = rng.uniform(size * 0.2, size * 0.8, 2)
+        disc = (rows - row) ** 2 + (columns - column) ** 2 < (size * rng.uniform(0.12, 0.2)) ** 2
+        grey[disc] = 80 + 30 * label + rng.normal(0, 5, int(disc.sum()))
+        labels[disc] = label
+    image = np.clip(grey, 0, 255).astype(np.uint8)
+    return np.repeat(image[..., None], 3, axis=-1), labels
+
+
+def write_slices(
+    root: Path, cases: dict[str, int], slices: int = 3, size: int = SIZE, seed: int = 0
+) -> pd.DataFrame:
+    """Write toy PNGs below `root`; `cases` gives the number of cases of each subset."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for subset, count in cases.items():
+        for number in range(count):
+            case = f"ID_{subset.encode().hex()[:8]}_ID_{number:010x}"
+            for plane in range(slices):
+                image, labels = toy_slice(rng, size)
+                name = f"{case}_{plane:03d}.png"
+                paths = [f"dataset/{subset}/{kind}/{name}" for kind in ("images", "masks")]
+                write_png(root / paths[0], image)
+                write_png(root / paths[1], encode_rgb(labels))
+                drawn = ",".join(KEYS[v - 1] for v in np.unique(labels) if v)
+                rows.append((subset, case, plane, *paths, drawn))
+    return pd.DataFrame(rows, columns=["subset", "case", "slice", "image", "mask", "classes"])
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path]:
+    """The manifest of a toy data set and the folder that its paths are relative to."""
+    root = tmp_path_factory.mktemp("toy")
+    return write_slices(root, {"train": 4, "valid": 2, "test": 1}), root
+
+
+# one level: a step is compiled in a second, where most of a short training's time goes
+NETWORK: dict[str, Any] = {"levels": 1, "filters": 8, "input_scale": 1 / 255}
+TRAINING: dict[str, Any] = {
+    "epochs": 2,
+    "batch": 4,
+    "optimizer": {"learning_rate": 0.01},
+    "previews": {"slices": 2},
+}
+
+TrainToy = Callable[..., TrainOutputs]
+
+
+@pytest.fixture(scope="session")
+def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathFactory) -> TrainToy:
+    """Train on the toy slices; keywords change the training recipe, `seed` the seed."""
+
+    def run(
+        *, seed: int = 7, network: dict[str, Any] | None = None, **training: Any
+    ) -> TrainOutputs:
+        folder = tmp_path_factory.mktemp("run")
+        outputs = TrainOutputs(
+            model=folder / "model.keras",
+            history=folder / "history.csv",
+            curves=folder / "curves.png",
+            run_json=folder / "run.json",
+            previews=folder / "previews",
+        )
+        train(
+            slices=toy[0],
+            root=toy[1],
+            network=NETWORK | (network or {}),
+            training=TRAINING | training,
+            input={"size": SIZE, "windows": [WINDOW]},
+            identity={"run": f"toy-f0-s{seed}", "experiment": "toy", "fold": 0, "seed": seed},
+            outputs=outputs,
+        )
+        return outputs
+
+    return run

@@ -1,0 +1,190 @@
+"""The recipe's records, its schema and what they refuse."""
+
+import dataclasses
+import typing
+
+import jsonschema
+import pytest
+import yaml
+
+from mbhseg.errors import InputError
+from mbhseg.nn import recipe as recipes
+from mbhseg.nn.flexunet import NORMALIZATIONS, build
+from mbhseg.nn.losses import LOSSES, METRICS
+from mbhseg.nn.models import DEFAULT, build_model
+from mbhseg.nn.optimizers import make_optimizer
+from mbhseg.nn.recipe import OptimizerRecipe, ScheduleRecipe, TrainingRecipe
+
+
+@pytest.fixture(scope="module")
+def schema(repo) -> dict:
+    return yaml.safe_load((repo / "config/schemas/recipe.schema.yaml").read_text())
+
+
+def walk(node: dict, kind: type, path: str):
+    """(path, schema of the object, record) for a record and the records in it."""
+    yield path, node, kind
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from walk(node["properties"][name], hint, f"{path}.{name}")
+
+
+def test_schema_and_records_have_the_same_keys(schema):
+    for path, node, kind in walk(schema["properties"]["training"], TrainingRecipe, "training"):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert set(node["properties"]) == fields, path
+        assert set(node["required"]) == fields, path
+
+
+def test_schema_and_network_have_the_same_keys(schema):
+    node = schema["properties"]["network"]
+    outside = {"size", "channels", "classes", "dtype", "seed"}
+    taken = set(typing.get_type_hints(build)) - outside - {"return"}
+    assert set(node["properties"]) - {"model", "options"} == taken
+    assert set(node["properties"]["normalization"]["enum"]) == {None, *NORMALIZATIONS}
+
+
+def test_schema_is_closed_and_described_throughout(schema):
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    def check(node: dict, path: str) -> None:
+        assert node.get("description"), path
+        if node.get("type") == "object" and path != "network.options":
+            assert node["additionalProperties"] is False, path
+            for name, child in node["properties"].items():
+                check(child, f"{path}.{name}" if path else name)
+
+    for part in ("network", "training"):
+        check(schema["properties"][part], part)
+
+
+def test_schema_offers_what_the_code_has(schema):
+    training = schema["properties"]["training"]["properties"]
+    assert set(training["loss"]["properties"]["name"]["enum"]) == set(LOSSES)
+    assert set(training["metrics"]["items"]["enum"]) == set(METRICS)
+    for name in training["optimizer"]["properties"]["name"]["enum"]:
+        for schedule in training["schedule"]["properties"]["name"]["enum"]:
+            assert make_optimizer(
+                OptimizerRecipe(name=name),
+                ScheduleRecipe(name=schedule),
+                steps_per_epoch=2,
+                epochs=3,
+            )
+
+
+def test_default_records_fit_the_schema(schema):
+    defaults = dataclasses.asdict(TrainingRecipe())
+    jsonschema.validate({**defaults, "metrics": []}, schema["properties"]["training"])
+
+
+def test_from_config_fills_in_and_nests():
+    found = TrainingRecipe.from_config(
+        {"epochs": 3, "loss": {"name": "focal", "class_weights": [1, 1, 1, 1, 1, 1]}, "metrics": []}
+    )
+    assert found.epochs == 3
+    assert found.loss == recipes.LossRecipe(name="focal", class_weights=(1,) * 6)
+    assert found.optimizer == OptimizerRecipe()
+    assert found.metrics == ()
+    assert TrainingRecipe.from_config(dataclasses.asdict(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [({"epoch": 3}, "training.epoch"), ({"loss": {"nme": "dice"}}, "training.loss.nme")],
+)
+def test_unknown_keys_are_named(config, where):
+    with pytest.raises(InputError, match=f"^{where}: no such key"):
+        TrainingRecipe.from_config(config)
+
+
+def test_cosine_warms_up_and_falls():
+    optimizer = make_optimizer(
+        OptimizerRecipe(learning_rate=0.1),
+        ScheduleRecipe(name="cosine", warmup_epochs=1, final_fraction=0.01),
+        steps_per_epoch=10,
+        epochs=5,
+    )
+    rates = []
+    for step in range(51):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[5] == pytest.approx(0.001 + 0.5 * 0.099, rel=1e-3)
+    assert max(rates) == rates[10] == pytest.approx(0.1)
+    assert rates[30] == pytest.approx(0.1 * (0.99 * 0.5 + 0.01), rel=1e-3)
+    assert rates[50] == pytest.approx(0.001)
+
+
+def test_optimizer_of_the_seed():
+    optimizer = make_optimizer(
+        OptimizerRecipe(name="adam", learning_rate=5e-5, clip_value=0.5, clip_norm=None),
+        ScheduleRecipe(name="plateau"),
+        steps_per_epoch=2,
+        epochs=3,
+    )
+    found = optimizer.get_config()
+    assert found["learning_rate"] == pytest.approx(5e-5)
+    assert (found["beta_1"], found["beta_2"]) == (0.9, 0.999)
+    assert (found["clipvalue"], found["global_clipnorm"]) == (0.5, None)
+    assert not found["use_ema"]
+
+
+def test_only_one_clip():
+    with pytest.raises(InputError, match="clip_value"):
+        make_optimizer(
+            OptimizerRecipe(clip_value=0.5, clip_norm=1.0),
+            ScheduleRecipe(),
+            steps_per_epoch=1,
+            epochs=1,
+        )
+
+
+def tiny(*, size: int, channels: int, classes: int, dtype: str, seed: int, width: int):
+    """A model function as a user would write one."""
+    import keras
+
+    inputs = keras.Input((size, size, channels))
+    hidden = keras.layers.Conv2D(width, 3, padding="same", dtype=dtype)(inputs)
+    outputs = keras.layers.Conv2D(classes, 1, activation="softmax", dtype="float32")(hidden)
+    return keras.Model(inputs, outputs)
+
+
+def wrong_shape(*, size: int, channels: int, classes: int, dtype: str, seed: int):
+    import keras
+
+    inputs = keras.Input((size, size, channels))
+    return keras.Model(inputs, keras.layers.MaxPooling2D()(inputs))
+
+
+class TestModelByPath:
+    """`network.model` may be any function that returns a Keras model."""
+
+    @pytest.fixture(autouse=True)
+    def importable(self, monkeypatch):
+        """Stand in for a user's package `mine` with this module's functions."""
+        import sys
+        import types
+
+        module = types.ModuleType("mine")
+        module.tiny, module.wrong_shape = tiny, wrong_shape
+        monkeypatch.setitem(sys.modules, "mine", module)
+
+    def test_takes_the_options(self):
+        network = {"model": "mine.tiny", "levels": 4, "options": {"width": 5}}
+        model = build_model(network, size=8, channels=3, classes=6)
+        assert model.count_params() == 3 * 3 * 3 * 5 + 5 + 5 * 6 + 6
+
+    @pytest.mark.parametrize(
+        ("network", "message"),
+        [
+            ({"model": "mine.nothing"}, "cannot import mine.nothing"),
+            ({"model": "nowhere.at_all"}, "cannot import nowhere.at_all"),
+            ({"model": "mine.tiny", "options": {}}, "width"),
+            ({"model": "mine.tiny", "options": {"wdth": 3}}, "wdth"),
+            ({"model": "mine.wrong_shape"}, r"not \(None, 8, 8, 6\)"),
+            ({"model": DEFAULT, "levels": 5}, "not divisible"),
+        ],
+    )
+    def test_bad_models_are_refused(self, network, message):
+        with pytest.raises(InputError, match=message):
+            build_model(network, size=8, channels=3, classes=6)

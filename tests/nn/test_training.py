@@ -1,0 +1,246 @@
+"""A whole training on toy slices: it learns, writes what it promises, and can be repeated."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from mbhseg.classes import KEYS
+from mbhseg.errors import InputError
+from mbhseg.files import read_table
+from mbhseg.nn.inference import Predictor
+from mbhseg.nn.losses import make_loss
+from mbhseg.nn.saving import load_model
+from mbhseg.nn.training import TrainOutputs, train
+from mbhseg.raster import decode_rgb, read_mask
+from mbhseg.slices import read_image
+
+SIZE = 32
+AUGMENTED = {
+    "network": {"levels": 2, "filters": 8, "normalization": "instance"},
+    "sampling": {"foreground": 0.5, "slices_per_epoch": 20},
+    "augmentation": {"flip_left_right": 0.5, "affine": 1.0, "rotation_degrees": 10},
+    "metrics": ["dice_coef_multiclass", "bleed_dice"],
+}
+
+
+def weights_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for array in load_model(path).get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def run(train_toy) -> TrainOutputs:
+    return train_toy(**AUGMENTED, epochs=3, previews={"slices": 2, "every": 2})
+
+
+@pytest.fixture(scope="module")
+def record(run) -> dict:
+    return json.loads(run.run_json.read_text())
+
+
+def test_history_has_a_row_an_epoch(run):
+    history = read_table(run.history)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    scores = ["loss", "val_loss", "val_dice", "dice_coef_multiclass", "bleed_dice", "learning_rate"]
+    assert set(scores) | {f"val_dice_{key}" for key in KEYS} <= set(history)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+
+
+def test_curves_and_previews_are_pictures(run, toy):
+    assert read_image(run.curves).std() > 10
+    found = sorted(path.name for path in run.previews.iterdir())
+    strips = [name for name in found if name != "filmstrip.png"]
+    assert "filmstrip.png" in found
+    assert len(strips) == 4  # two slices after epochs 1 and 3
+    assert {name[-12:] for name in strips} == {"epoch001.png", "epoch003.png"}
+    table, root = toy
+    for name in strips:
+        case, plane = name[: -len("_000_epoch001.png")], int(name[-16:-13])
+        row = table[(table["case"] == case) & (table["slice"] == plane)].iloc[0]
+        assert row["subset"] == "valid"
+        strip = read_image(run.previews / name)
+        assert strip.shape == (SIZE, 3 * SIZE + 8, 3)
+        np.testing.assert_array_equal(strip[:, :SIZE], read_image(root / row["image"]))
+        reference = strip[:, SIZE + 4 : 2 * SIZE + 4]
+        np.testing.assert_array_equal(reference, read_image(root / row["mask"]))
+
+
+def test_preview_shows_what_the_epoch_predicts_and_the_time_budget_ends_it(train_toy, toy):
+    outputs = train_toy(epochs=50, time_budget_minutes=1e-6, previews={"slices": 1})
+    assert len(read_table(outputs.history)) == 1
+    table, root = toy
+    (strip,) = outputs.previews.glob("*_epoch001.png")
+    case, plane = strip.name[: -len("_000_epoch001.png")], int(strip.name[-16:-13])
+    row = table[(table["case"] == case) & (table["slice"] == plane)].iloc[0]
+    images = read_image(root / row["image"])[None]
+    predicted = load_model(outputs.model).predict_on_batch(images)[0].argmax(axis=-1)
+    np.testing.assert_array_equal(
+        decode_rgb(read_image(strip)[:, -SIZE:], strip), predicted.astype(np.uint8)
+    )
+
+
+def test_run_json_describes_the_run(record, run):
+    assert (record["run"], record["experiment"], record["fold"], record["seed"]) == (
+        "toy-f0-s7",
+        "toy",
+        0,
+        7,
+    )
+    assert record["input"]["size"] == SIZE
+    assert record["input"]["windows"] == [{"name": "seed", "level": 127.5, "width": 255.0}] * 3
+    assert record["classes"] == ["background", *KEYS]
+    assert record["network"]["levels"] == 2
+    assert record["training"]["optimizer"]["name"] == "adamw"  # the whole recipe, defaults too
+    assert record["parameters"] == load_model(run.model).count_params()
+    assert record["data"]["train_slices"] == 12
+    assert record["data"]["valid_slices"] == 6
+    assert len(record["data"]["manifest_sha256"]) == 64
+    assert record["device"]["threads"] == 2
+    assert {"keras", "tensorflow", "python", "mbhseg"} <= set(record["versions"])
+    assert record["timings"]["images"] == 60
+    assert record["timings"]["images_per_second"] > 0
+    assert len(record["timings"]["epoch_seconds"]) == 3
+
+
+def test_saved_weights_are_the_best_epochs(train_toy, toy, record, run):
+    history = read_table(run.history)
+    best = history["val_dice"].idxmax()
+    assert record["best"]["epoch"] == best + 1
+    assert record["best"]["val_dice"] == pytest.approx(history["val_dice"][best])
+    # a learning rate that destroys the network: the first epoch stays the best
+    broken = train_toy(
+        epochs=3,
+        monitor="val_loss",
+        optimizer={"learning_rate": 3.0, "clip_norm": None},
+        schedule={"name": "constant"},
+    )
+    losses = read_table(broken.history)["val_loss"]
+    best_epoch = json.loads(broken.run_json.read_text())["best"]["epoch"]
+    assert best_epoch == losses.idxmin() + 1
+    table, root = toy
+    valid = table[table["subset"] == "valid"]
+    model = load_model(broken.model)
+    images = np.stack([read_image(root / name) for name in valid["image"]])
+    labels = np.stack([read_mask(root / name) for name in valid["mask"]])
+    parts = [(images[i : i + 4], labels[i : i + 4]) for i in (0, 4)]
+    loss = make_loss("ce_dice")
+    found = [float(loss(y, model.predict_on_batch(x))) * len(x) for x, y in parts]
+    assert sum(found) / len(images) == pytest.approx(losses.min(), rel=1e-4)
+
+
+def test_two_trainings_give_the_same_files(train_toy, run):
+    again = train_toy(**AUGMENTED, epochs=3, previews={"slices": 2, "every": 2})
+    assert weights_digest(again.model) == weights_digest(run.model)
+    for name in ("model", "history", "curves"):
+        assert getattr(again, name).read_bytes() == getattr(run, name).read_bytes(), name
+    for picture in run.previews.iterdir():
+        assert (again.previews / picture.name).read_bytes() == picture.read_bytes()
+
+
+def test_model_needs_no_code_of_ours(run):
+    """The saved model is plain Keras: no optimizer, no layer of this package."""
+    model = keras.saving.load_model(run.model)
+    assert getattr(model, "optimizer", None) is None
+    assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
+    hu = np.zeros((SIZE, SIZE, 2), np.int16)
+    assert Predictor.load(run.model.parent).labels(hu).shape == hu.shape
+
+
+def test_moving_average_is_what_is_validated_and_kept(train_toy):
+    settings = {"epochs": 2, "schedule": {"name": "constant"}, "previews": {"slices": 0}}
+    plain = train_toy(**settings, optimizer={"learning_rate": 0.01})
+    frozen = train_toy(**settings, optimizer={"learning_rate": 0.01, "ema": 0.999999})
+    # an average that hardly moves validates as the untrained network, while the loss falls alike
+    a, b = read_table(plain.history), read_table(frozen.history)
+    assert b["loss"][1] == pytest.approx(a["loss"][1], rel=1e-3)
+    assert b["val_loss"][1] == pytest.approx(b["val_loss"][0], rel=1e-3)
+    assert a["val_loss"][1] < a["val_loss"][0] * 0.98
+
+
+def test_early_stopping_and_plateau(train_toy):
+    still = {
+        "epochs": 6,
+        "monitor": "val_loss",
+        "optimizer": {"name": "sgd", "learning_rate": 1e-12, "weight_decay": 0},
+        "previews": {"slices": 0},
+    }
+    stopped = train_toy(
+        **still, early_stopping={"patience": 2}, schedule={"name": "plateau", "patience": 1}
+    )
+    history = read_table(stopped.history)
+    assert len(history) in (3, 4)
+    assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0]
+
+
+def test_summary_and_progress(train_toy, caplog, capsys):
+    with caplog.at_level(logging.INFO):
+        train_toy(epochs=2, summary=True, previews={"slices": 0})
+    assert "bridge_conv1" in caplog.text
+    assert "Total params" in caplog.text
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2
+    for word in ("epoch 2/2", "loss", "val_dice", "images/s", "ETA 0:00"):
+        assert word in lines[-1]
+
+
+def test_cache_is_kept_where_asked(toy, tmp_path):
+    table, root = toy
+    folder = tmp_path / "run"
+    train(
+        slices=table,
+        root=root,
+        network={"levels": 1, "filters": 2},
+        training={"epochs": 1, "batch": 6, "previews": {"slices": 0}},
+        input={"size": SIZE, "windows": [{"name": "seed", "level": 127.5, "width": 255.0}]},
+        identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
+        outputs=TrainOutputs(
+            folder / "model.keras",
+            folder / "history.csv",
+            folder / "curves.png",
+            folder / "run.json",
+            folder / "previews",
+        ),
+        cache=tmp_path / "cache",
+    )
+    assert len(list((tmp_path / "cache").glob("*/images.npy"))) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "curves.png",
+        "history.csv",
+        "model.keras",
+        "previews",
+        "run.json",
+    ]
+
+
+@pytest.mark.parametrize("subset", ["train", "valid"])
+def test_empty_subset_is_refused(toy, tmp_path, subset):
+    table: pd.DataFrame = toy[0]
+    with pytest.raises(InputError, match=f"subset {subset} of toy-f0-s1: has no slices"):
+        train(
+            slices=table[table["subset"] != subset],
+            root=toy[1],
+            network={},
+            training={},
+            input={"size": SIZE, "windows": []},
+            identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
+            outputs=TrainOutputs(*[tmp_path / name for name in "abcde"]),
+        )
+
+
+def test_missing_gpu_is_refused(train_toy):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            pytest.skip("there is a GPU here")
+    with pytest.raises(InputError, match=r"^training\.require_gpu: .* no GPU"):
+        train_toy(require_gpu=True)
