@@ -226,9 +226,13 @@ def _demand_room(path: Path, needed: int) -> None:
     if free < needed:
         raise InputError(
             path,
-            f"needs {needed / 1e9:.2f} GB more, and the disk has {free / 1e9:.2f} GB left",
+            f"needs {_size(needed)} more, and the disk has {_size(free)} left",
             "Free some space and run again, which goes on where this stopped",
         )
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
 
 
 @contextlib.contextmanager

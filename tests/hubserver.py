@@ -86,6 +86,7 @@ class HubServer:
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.sent = 0  # bytes of file content
+        self.answering = 0  # requests under way
         self.rate: float | None = None  # bytes of content a second; None: no limit
         self.lock = threading.Lock()
         self._servers = [_Server(self, role) for role in ("hub", "storage")]
@@ -122,6 +123,11 @@ class HubServer:
     def count(self, place: Place) -> int:
         """How many requests came to `place`."""
         return sum(request.place == place for request in self.requests)
+
+    def settle(self) -> None:
+        """Return when nothing is being sent, as to a client that was just killed."""
+        while self.answering:
+            time.sleep(0.001)
 
     def take_fault(self, place: Place) -> Fault | None:
         with self.lock:
@@ -180,14 +186,17 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """No lines on stderr."""
 
-    def do_HEAD(self) -> None:
-        self._serve()
-
     def do_GET(self) -> None:
-        self._serve()
+        hub = self.server.hub
+        with hub.lock:
+            hub.answering += 1
+        try:
+            self._serve()
+        finally:
+            with hub.lock:
+                hub.answering -= 1
 
-    def do_POST(self) -> None:
-        self._serve()
+    do_HEAD = do_POST = do_GET
 
     def _serve(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
