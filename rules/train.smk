@@ -37,3 +37,28 @@ rule train:
         code=code("train_model"),
     script:
         "../workflow_scripts/train_model.py"
+
+
+rule summary:
+    """List an experiment's layers and parameters, without data and without training."""
+    output:
+        text="results/summaries/{experiment}.txt",
+    log:
+        "results/logs/summary/{experiment}.log",
+    benchmark:
+        "results/benchmarks/summary/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=settings.NAME,
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=10,
+    params:
+        network=lambda wildcards: settings.recipe(config, wildcards.experiment)[
+            "network"
+        ],
+        size=config["slices"]["size"],
+        code=code("train_summary"),
+    script:
+        "../workflow_scripts/train_summary.py"

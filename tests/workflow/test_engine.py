@@ -44,6 +44,12 @@ def test_real_data_plans_without_network(finished, preset, monkeypatch):
     assert "train" in text
 
 
+def test_the_summary_of_the_seed_preset_tells_its_parameters(finished):
+    preset = finished.root / "config/seed.yaml"
+    finished.snakemake("results/summaries/seed.txt", config=preset)
+    assert "124,557,126" in (finished.root / "results/summaries/seed.txt").read_text()
+
+
 def test_a_typo_is_a_line_and_not_a_traceback(finished):
     text = finished.snakemake("-n", "--config", "slices={sise: 64}", ok=False)
     assert "slices.sise is not a key. Did you mean size?" in text
