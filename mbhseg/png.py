@@ -24,7 +24,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
     Raises ValueError for any other array, and for one without pixels, which PNG cannot hold.
     """
-    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    channels = {2: 1, 3: pixels.shape[-1]}.get(pixels.ndim, 0)
     if pixels.dtype != np.uint8 or channels not in _COLOUR_TYPE or pixels.size == 0:
         raise ValueError(f"{pixels.dtype} {pixels.shape} is not 8-bit grey or RGB")
     height, width = pixels.shape[:2]

@@ -19,15 +19,23 @@ from mbhseg.classes import CLASSES, FOREGROUND
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir
 from mbhseg.png import encode_png, read_grey, read_image, write_png
-from mbhseg.raters import Consensus, Labels, count_votes, decide, fractions_of, single_rater
-from mbhseg.slices import find_case, resize_labels, save, slice_name, to_display
+from mbhseg.raters import (
+    Consensus,
+    Labels,
+    VoteFractions,
+    count_votes,
+    decide,
+    fractions_of,
+    single_rater,
+)
+from mbhseg.slices import check_planes, find_case, resize_labels, save, slice_name, to_display
 
 __all__ = ["decode_rgb", "encode_rgb", "read_mask", "read_soft", "run", "write_png"]
 
 PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)
-_COLOURS = PALETTE[1:].astype(np.int32) @ [1 << 16, 1 << 8, 1]  # as one number, 0xRRGGBB
-_CODES = np.sort(_COLOURS)
-_CODE_LABELS = (np.argsort(_COLOURS) + 1).astype(np.uint8)
+_SHIFTS = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number, 0xRRGGBB
+_CODES = np.sort(PALETTE[1:].astype(np.int32) @ _SHIFTS)
+_CODE_LABELS = (np.argsort(PALETTE[1:].astype(np.int32) @ _SHIFTS) + 1).astype(np.uint8)
 COLUMNS = ("file", "bytes", "sha256", "classes")
 
 
@@ -42,12 +50,13 @@ class MaskRow(NamedTuple):
 
 def encode_rgb(labels: Labels) -> NDArray[np.uint8]:
     """Colour code of labels 0..5: [H, W] to RGB [H, W, 3]. Raises ValueError for another label."""
+    flat = labels.reshape(-1)
+    drawn = np.flatnonzero(flat != 0)  # few pixels are
+    values = flat[drawn]
+    if values.max(initial=0) >= len(CLASSES):
+        raise ValueError(f"label {values.max()} is outside 0..{len(CLASSES) - 1}")
     rgb = np.zeros((*labels.shape, 3), np.uint8)
-    drawn = np.nonzero(labels)
-    drawn_labels = labels[drawn]
-    if drawn_labels.max(initial=0) >= len(CLASSES):
-        raise ValueError(f"label {drawn_labels.max()} is outside 0..{len(CLASSES) - 1}")
-    rgb[drawn] = PALETTE[drawn_labels]
+    rgb.reshape(-1, 3)[drawn] = PALETTE[values]
     return rgb
 
 
@@ -56,19 +65,20 @@ def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
 
     Raises InputError that names the colour and `where` if a pixel has a colour of no class.
     """
-    drawn = np.nonzero(rgb[..., 0] | rgb[..., 1] | rgb[..., 2])
-    colours = rgb[drawn].astype(np.int32) @ [1 << 16, 1 << 8, 1]
-    found = np.searchsorted(_CODES, colours).clip(max=len(_CODES) - 1)
-    wrong = _CODES[found] != colours
+    drawn = np.flatnonzero((rgb[..., 0] | rgb[..., 1] | rgb[..., 2]) != 0)
+    colours = rgb.reshape(-1, 3)[drawn]
+    codes = colours.astype(np.int32) @ _SHIFTS
+    found = np.searchsorted(_CODES, codes).clip(max=len(_CODES) - 1)
+    wrong = _CODES[found] != codes
     if wrong.any():
-        colour = tuple(int(value) for value in rgb[drawn][wrong][0])
+        colour = tuple(int(value) for value in colours[wrong][0])
         raise InputError(
             where,
             f"colour {colour} in {int(wrong.sum())} pixels is of no class",
             "Make the mask again, as PNG and without smoothing",
         )
     labels = np.zeros(rgb.shape[:2], np.uint8)
-    labels[drawn] = _CODE_LABELS[found]
+    labels.reshape(-1)[drawn] = _CODE_LABELS[found]
     return labels
 
 
@@ -153,26 +163,34 @@ def write_case(
         return []
     case = case_files.case
     labels = {rater: archive.labels(member) for rater, member in case_files.labels.items()}
-    if consensus.method == "rater":
-        volumes = {"consensus": single_rater(labels, consensus.rater, case)}
-        soft = None
-    else:
-        votes = count_votes(labels, case)
-        volumes = {"consensus": decide(votes, consensus.method, consensus.ties)}
-        soft = fractions_of(votes) if consensus.method == "soft" else None
+    for rater, volume in labels.items():
+        check_planes(planes, volume.shape[2], archive.where(case_files.labels[rater]))
+    volumes, fractions = _decided(labels, consensus, case)
     if per_rater:
         volumes |= {f"rater{rater}": volume for rater, volume in labels.items()}
     rows = []
     for folder, volume in volumes.items():
         (out_dir / folder).mkdir(exist_ok=True)
         for plane in planes:
-            mask = resize_labels(to_display(volume[:, :, plane]), size)
-            name = f"{folder}/{slice_name(case, plane)}"
-            rows.append(MaskRow(*save(out_dir, name, encode_mask(mask)), classes_in(mask)))
-    if soft is not None:
+            mask = resize_labels(np.ascontiguousarray(to_display(volume[:, :, plane])), size)
+            row = save(out_dir, f"{folder}/{slice_name(case, plane)}", encode_mask(mask))
+            rows.append(MaskRow(*row, classes_in(mask)))
+    if fractions is not None:
         (out_dir / "soft").mkdir(exist_ok=True)
         for plane in planes:
-            counts = resize_labels(to_display(soft.plane(plane)), size)
-            name = f"soft/{slice_name(case, plane)}"
-            rows.append(MaskRow(*save(out_dir, name, encode_png(encode_votes(counts))), ""))
+            counts = resize_labels(to_display(fractions.plane(plane)), size)
+            data = encode_png(encode_votes(counts))
+            rows.append(MaskRow(*save(out_dir, f"soft/{slice_name(case, plane)}", data), ""))
     return rows
+
+
+def _decided(
+    labels: dict[int, Labels], consensus: Consensus, case: str
+) -> tuple[dict[str, Labels], VoteFractions | None]:
+    """The consensus volume under its folder's name, and the votes if the method is `soft`."""
+    if consensus.method == "rater":
+        return {"consensus": single_rater(labels, consensus.rater, case)}, None
+    votes = count_votes(labels, case)
+    volume = decide(votes, consensus.method, consensus.ties)
+    fractions = fractions_of(votes) if consensus.method == "soft" else None
+    return {"consensus": volume}, fractions

@@ -17,6 +17,7 @@ from mbhseg.errors import InputError
 METHODS = ("majority", "union", "intersection", "staple", "rater", "soft")
 TIES = ("background", "foreground", "lowest")
 N_LABELS = len(CLASSES)
+_BLOCK = 2**18  # voxels
 
 Labels = NDArray[np.uint8]
 
@@ -153,12 +154,20 @@ def count_votes(labels: Mapping[int, Labels], where: str = "consensus") -> Votes
                 "Exclude it (qc.on_error: exclude)",
             )
     flat = [labels[k].reshape(-1, order="F") for k in raters]
-    drawn = flat[0] != 0
-    for votes in flat[1:]:
-        drawn |= votes != 0
-    voxels = np.flatnonzero(drawn)
+    voxels = _drawn_by_any(flat)
     patterns, which = _distinct([votes[voxels] for votes in flat])
     return Votes(shape, voxels, patterns, which, np.bincount(which, minlength=len(patterns)))
+
+
+def _drawn_by_any(flat: list[Labels]) -> NDArray[np.int64]:
+    """Positions where any of the flat volumes is not 0, ascending."""
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(flat[0]), _BLOCK):  # blocks stay in the processor's cache
+        drawn = flat[0][start : start + _BLOCK]
+        for votes in flat[1:]:
+            drawn = drawn | votes[start : start + _BLOCK]
+        found.append(np.flatnonzero(drawn != 0) + start)
+    return np.concatenate(found)
 
 
 def _distinct(columns: list[Labels]) -> tuple[Labels, NDArray[np.intp]]:
@@ -198,55 +207,59 @@ def decide(votes: Votes, method: str, ties: str = "background") -> Labels:
     return votes.volume(np.where(tied, at_ties, winner))
 
 
-def staple(votes: Votes, tolerance: float = 1e-5, max_iterations: int = 1000) -> Labels:
+def staple(votes: Votes, tolerance: float = 1e-5, max_iterations: int = 10_000) -> Labels:
     """Multi-label STAPLE: expectation maximisation of each rater's confusion matrix.
 
     Warfield, Zou and Wells (IEEE TMI 2004) in the multi-label form of Rohlfing, Russakoff and
-    Maurer (IPMI 2003), over the whole volume, background included, with the conventions of
-    ITK's MultiLabelSTAPLEImageFilter: the prior of a label is its share among all raters' voxels,
-    the matrices start from the majority vote, and the iteration stops when no entry moves by
-    more than `tolerance`. Equal votes have equal posteriors, so one step costs distinct votes x
-    raters x labels.
+    Maurer (IPMI 2003), over the whole volume, background included, as ITK's
+    MultiLabelSTAPLEImageFilter does it: the prior of a label is its share among all raters'
+    voxels, the matrices start from the majority vote, and the iteration stops when no entry
+    moves by `tolerance`. A tied vote says nothing at the start (ITK 5 counts it in a cell
+    where it does not belong). Voxels with equal votes have equal posteriors, so one step costs
+    distinct votes x raters x labels.
 
     Returns one label a pattern, uint8 [p]; equally probable labels give background.
     """
-    patterns = np.vstack([votes.patterns, np.zeros((1, votes.patterns.shape[1]), np.uint8)])
-    sizes = np.append(votes.sizes, votes.background).astype(np.float64)
-    onehot = (patterns[:, :, None] == np.arange(N_LABELS)).astype(np.float64)  # [p, r, voted]
-    prior = np.einsum("p,prv->v", sizes, onehot)
+    background = np.zeros((1, votes.patterns.shape[1]), np.uint8)
+    patterns = np.vstack([votes.patterns, background])
+    sizes = np.append(votes.sizes, votes.background).astype(np.float64)[:, None]
+    voted = (patterns[:, :, None] == np.arange(N_LABELS)).astype(np.float64)  # [p, r, v]
+    prior = np.einsum("pt,prv->v", sizes, voted)
     prior /= prior.sum()
-    counts = onehot.sum(axis=1)
-    top = counts == counts.max(axis=1, keepdims=True)
-    undecided = top.sum(axis=1) > 1
-    weights = np.where(undecided[:, None], 0.0, top)
-    confusion = _confusion(onehot, weights * sizes[:, None])
+    counts = voted.sum(axis=1)
+    majority = counts == counts.max(axis=1, keepdims=True)
+    decided = majority.sum(axis=1, keepdims=True) == 1
+    joint = _joint(voted, np.where(decided, majority, 0) * sizes)
+    confusion = _share(joint, axis=2)  # P(true | vote), and from the first step on P(vote | true)
     for _ in range(max_iterations):
-        weights = _posterior(onehot, prior, confusion)
-        updated = _confusion(onehot, weights * sizes[:, None])
+        updated = _share(_joint(voted, _posterior(voted, prior, confusion) * sizes), axis=1)
         moved = np.abs(updated - confusion).max()
         confusion = updated
         if moved < tolerance:
             break
-    posterior = _posterior(onehot, prior, confusion)[:-1]
+    posterior = _posterior(voted, prior, confusion)[:-1]
     best = posterior.max(axis=1, keepdims=True, initial=0)
     equal = np.isclose(posterior, best, rtol=1e-9, atol=0).sum(axis=1) > 1
     return np.where(equal, 0, posterior.argmax(axis=1)).astype(np.uint8)
 
 
 def _posterior(
-    onehot: NDArray[np.float64], prior: NDArray[np.float64], confusion: NDArray[np.float64]
+    voted: NDArray[np.float64], prior: NDArray[np.float64], confusion: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """P(true label | votes) [p, t], from P(vote | true label) [r, v, t]."""
-    weights = prior * np.einsum("prv,rvt->prt", onehot, confusion).prod(axis=1)
-    total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    weights = prior * np.einsum("prv,rvt->prt", voted, confusion).prod(axis=1)
+    return _share(weights, axis=1)
 
 
-def _confusion(onehot: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(vote | true label) [r, v, t] from the weight of each label in each pattern [p, t]."""
-    joint = np.einsum("prv,pt->rvt", onehot, weights)
-    total = joint.sum(axis=1, keepdims=True)
-    return np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
+def _joint(voted: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How often each rater votes v where the label is t [r, v, t], from weights [p, t]."""
+    return np.einsum("prv,pt->rvt", voted, weights)
+
+
+def _share(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Values scaled to a sum of 1 along an axis; zeros stay zeros."""
+    total = values.sum(axis=axis, keepdims=True)
+    return np.divide(values, total, out=np.zeros_like(values), where=total > 0)
 
 
 def vote_fractions(labels: Mapping[int, Labels], where: str = "consensus") -> VoteFractions:

@@ -25,6 +25,7 @@ from mbhseg.windows import Window, to_grey
 __all__ = [
     "KEEP",
     "Row",
+    "check_planes",
     "encode_png",
     "from_display",
     "network_input",
@@ -69,7 +70,7 @@ def from_display(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Resize an image [H, W, C] (or [H, W]) to size x size, or to (rows, columns); None keeps it.
+    """Resize an image [H, W] or [H, W, C], C up to 4; to size x size, (rows, columns), or not.
 
     An axis that shrinks is averaged over the area, one that grows is interpolated linearly.
     """
@@ -129,19 +130,17 @@ def network_input(
     """
     if not 1 <= len(windows) <= CHANNELS:
         raise ValueError(f"an RGB image holds 1 to {CHANNELS} windows, not {len(windows)}")
-    images = [_image(planes[:, :, k], windows, size) for k in range(planes.shape[2])]
-    shape = _target(to_display(planes), size)
-    return np.stack(images) if images else np.zeros((0, *shape, CHANNELS), np.uint8)
-
-
-def _image(plane: NDArray[Any], windows: Sequence[Window], size: int | None) -> NDArray[np.uint8]:
-    shown = np.ascontiguousarray(to_display(plane))
-    grey = [resize_image(to_grey(shown, window), size) for window in windows]
-    if len(grey) == 1:
-        grey *= CHANNELS
-    while len(grey) < CHANNELS:
-        grey.append(np.zeros_like(grey[0]))
-    return np.asarray(cv2.merge(grey), np.uint8)
+    shown = to_display(planes)
+    shape = _target(shown, size)
+    images = np.empty((planes.shape[2], *shape, CHANNELS), np.uint8)
+    for k, image in enumerate(images):
+        plane = np.ascontiguousarray(shown[:, :, k])
+        grey = [resize_image(to_grey(plane, window), size) for window in windows]
+        if len(grey) == 1:
+            grey *= CHANNELS
+        grey += [np.zeros_like(grey[0])] * (CHANNELS - len(grey))
+        cv2.merge(grey, image)  # writes into `images`
+    return images
 
 
 def select_planes(
@@ -210,12 +209,7 @@ def write_case(
         return []
     reader = archive.planes(case_files.image)
     count, last = reader.shape[2], max(planes)
-    if last >= count:
-        raise InputError(
-            archive.where(case_files.image),
-            f"has {count} planes, not a plane {last}",
-            "Run inspect again",
-        )
+    check_planes(planes, count, archive.where(case_files.image))
     rows, wanted = [], set(planes)
     # the rest of the scan is not inflated; to the end, for the checksum, if it is needed whole
     for k, plane in enumerate(islice(reader, last + 1 if last + 1 < count else None)):
@@ -223,6 +217,14 @@ def write_case(
             image = network_input(plane[:, :, None], windows, size)[0]
             rows.append(save(Path(out_dir), slice_name(case_files.case, k), encode_png(image)))
     return rows
+
+
+def check_planes(planes: Sequence[int], count: int, where: str) -> None:
+    """Raise InputError if a plane is not below `count`, the number of planes of the file."""
+    if max(planes, default=-1) >= count:
+        raise InputError(
+            where, f"has {count} planes, not a plane {max(planes)}", "Run inspect again"
+        )
 
 
 def save(root: Path, name: str, data: bytes) -> Row:

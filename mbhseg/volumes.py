@@ -139,22 +139,20 @@ def _to_labels(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def _whole(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Labels from floating-point values; blocks without a label, most of them, cost one look."""
+    """Labels from floating-point values; those that are exactly 0, nearly all, cost one look."""
     labels = np.zeros(values.shape, np.uint8, order="F")
-    source, target = values.reshape(-1, order="F"), labels.reshape(-1, order="F")
-    for start in range(0, source.size, 2**16):
-        block = source[start : start + 2**16]
-        if not block.any():  # NaN counts as something
-            continue
-        rounded = np.rint(block)
-        with np.errstate(invalid="ignore"):
-            off = ~(np.abs(block - rounded) <= LABEL_TOLERANCE)  # NaN and infinity are off too
-        if off.any():
-            raise InputError(
-                where, f"label {block[off][0]:g} is not a whole number", "Redraw or exclude it"
-            )
-        _check_range(rounded, where)
-        target[start : start + 2**16] = rounded
+    source = values.reshape(-1, order="F")
+    drawn = np.flatnonzero(source != 0)  # NaN differs from 0
+    found = source[drawn]
+    rounded = np.rint(found)
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(found - rounded) <= LABEL_TOLERANCE)  # NaN and infinity are off too
+    if off.any():
+        raise InputError(
+            where, f"label {found[off][0]:g} is not a whole number", "Redraw or exclude it"
+        )
+    _check_range(rounded, where)
+    labels.reshape(-1, order="F")[drawn] = rounded
     return labels
 
 
