@@ -20,10 +20,12 @@ from mbhseg.report.dataset import (
     split_rows,
 )
 from mbhseg.report.runs import NAMES, flatten, headlines, run_report
+from mbhseg.report.viewer import write_viewer
 from mbhseg.splits import SUBSETS
 
 _HERE = Path(__file__).resolve().parent
 INDEX = "index.html"
+VIEWER = "viewer.html"
 NO_VALUE = "–"
 
 
@@ -70,8 +72,9 @@ def build(
                 "config": flatten(dict(config)),
                 **_data(root, first_fold, assets),
                 **_runs(root, runs, assets),
-                "style": assets.text("report.css", (_HERE / "static/report.css").read_text()),
+                "style": assets.text("report.css", _static("report.css")),
             }
+            context["viewer"] = _viewer(partial, root, runs, context, assets)
             assets.text(INDEX, render("index.html.j2", context))
     except FileNotFoundError as error:
         raise InputError(error.filename, "is missing", "Run the workflow again") from error
@@ -111,6 +114,28 @@ def _data(root: Path, first_fold: int, assets: Assets) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _static(name: str) -> str:
+    return (_HERE / "static" / name).read_text(encoding="utf-8")
+
+
+def _viewer(
+    folder: Path, root: Path, runs: Sequence[str], context: Mapping[str, Any], assets: Assets
+) -> str | None:
+    """Write the case viewer; the link to it, or None without a run."""
+    viewer = write_viewer(folder, root, runs)
+    if viewer is None:
+        return None
+    script = assets.text("viewer.js", _static("viewer.js"))
+    shown = {
+        **context,
+        "viewer_style": assets.text("viewer.css", _static("viewer.css")),
+        "scripts": [script, *viewer.scripts],
+        "n_shown": viewer.n_shown,
+        "n_cases": viewer.n_cases,
+    }
+    return assets.text(VIEWER, render("viewer.html.j2", shown))
 
 
 def _runs(root: Path, names: Sequence[str], assets: Assets) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """A finished data set to report on: small, made by the project's own functions."""
 
+import importlib.util
+import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -21,10 +24,16 @@ from mbhseg.files import manifest_of, read_table, sha256, write_json, write_tabl
 from mbhseg.png import write_png
 from mbhseg.predictions import write_case
 from mbhseg.raters import Consensus, consensus
+from mbhseg.report.page import build
 from mbhseg.volumes import image_array, label_array, nifti_bytes, voxel_ml
 from mbhseg.windows import Window
 
 RUNS = ("flexunet-f0-s137", "wide-f0-s7")
+REPORT: dict[str, Any] = {
+    "config": {"slices": {"size": 32, "channels": ["brain"]}, "qc": {"on_error": "fail"}},
+    "command": "snakemake --cores 2",
+    "commit": "c0ffee",
+}
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 
 
@@ -183,6 +192,7 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
 def finish(archive_path: Path, root: Path, size: int = 32, runs: tuple[str, ...] = RUNS) -> None:
     """Run the data stages on an archive, and pretend to have trained `runs`."""
     (root / "raw").mkdir(parents=True)
+    os.link(archive_path, root / "raw/archive.zip")
     digest = sha256(archive_path)
     (root / "raw/archive.zip.sha256").write_text(f"{digest}  archive.zip\n")
     write_json(root / "raw/source.json", {"kind": "archive", "sha256": digest})
@@ -266,3 +276,31 @@ def drawn(draw: Callable[[Path], None], results: Path) -> Path:
     """The folder results/<dataset>, figures drawn for the data set and the first run only."""
     draw(results)
     return results
+
+
+@pytest.fixture(scope="session")
+def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report on one run."""
+    folder = tmp_path_factory.mktemp("page") / "report"
+    build(folder, drawn, "phantom", RUNS[:1], **REPORT)
+    return folder
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """What `report` was built with."""
+    return REPORT
+
+
+@pytest.fixture(scope="session")
+def browser() -> Callable[..., Any]:
+    """Open a tab of a real browser: `with browser(width, height) as tab`; see browser.py."""
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    program = module.find_browser()
+    if program is None:
+        pytest.skip("no Chromium here; set MBHSEG_CHROMIUM to its path")
+    return lambda *size: module.Tab(program, *size)

@@ -1,10 +1,12 @@
 """The report page: well-formed, self-contained, escaped, accessible, the same bytes every time."""
 
 import itertools
+import json
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -16,7 +18,6 @@ from mbhseg.report.page import INDEX, build, render, unique_slugs
 from mbhseg.report.runs import as_text, duration, flatten
 
 RUN = "flexunet-f0-s137"
-CONFIG = {"slices": {"size": 32, "channels": ["brain"]}, "qc": {"on_error": "fail"}, "shards": 4}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
 
@@ -66,15 +67,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("page") / "report"
-    build(
-        folder, drawn, "phantom", [RUN], config=CONFIG, command="snakemake --cores 2", commit="c0"
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
 def page(report: Path) -> Page:
     return Page((report / INDEX).read_text(encoding="utf-8"))
 
@@ -82,46 +74,67 @@ def page(report: Path) -> Page:
 # --- a folder that stands alone
 
 
-def test_every_link_leads_into_the_folder(report, page):
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(set(ids)) == len(ids)
-    found = set()
-    for tag, attribute in LINKS.items():
-        for attributes in page.of(tag):
-            link = urlsplit(attributes[attribute])
-            assert not link.scheme, attributes
-            assert not link.netloc, attributes
-            assert not link.path.startswith("/"), attributes
-            if link.path:
-                target = (report / unquote(link.path)).resolve()
+def test_every_link_leads_into_the_folder(report):
+    pages = {path.name: Page(path.read_text(encoding="utf-8")) for path in report.glob("*.html")}
+    assert set(pages) == {"index.html", "viewer.html"}
+    ids = {
+        name: [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+        for name, page in pages.items()
+    }
+    assert all(len(set(found)) == len(found) for found in ids.values())
+    found = {
+        (report / entry[kind]).resolve()
+        for entry in viewer_index(report)["cases"]
+        for kind in ("script", "sprite")
+    }
+    for name, page in pages.items():
+        for tag, attribute in LINKS.items():
+            for attributes in page.of(tag):
+                link = urlsplit(attributes[attribute])
+                assert not link.scheme, attributes
+                assert not link.netloc, attributes
+                assert not link.path.startswith("/"), attributes
+                target = (report / (unquote(link.path) or name)).resolve()
                 assert target.is_file(), attributes
                 assert report.resolve() in target.parents, attributes
                 found.add(target)
-            else:
-                assert link.fragment in ids, attributes
-    files = {p.resolve() for p in report.rglob("*") if p.is_file()} - {(report / INDEX).resolve()}
-    assert files == found  # nothing is copied that nobody can reach
+                if link.fragment and target.name != "viewer.html":
+                    assert link.fragment in ids[target.name], attributes
+    assert found == {p.resolve() for p in report.rglob("*") if p.is_file()}  # nothing unreachable
+
+
+def viewer_index(report: Path) -> dict[str, Any]:
+    script = (report / "viewer/index.js").read_text()
+    assert script.startswith("mbhsegViewer.index(")
+    return json.loads(script[len("mbhsegViewer.index(") : script.rindex(")")])
 
 
 def test_nothing_is_loaded_from_elsewhere(report, page):
-    css = (report / "report.css").read_text()
-    assert not re.search(r"url\(|@import|https?:|//[a-z]", css)
+    for name in ("report.css", "viewer.css", "viewer.js"):
+        text = (report / name).read_text()
+        assert not re.search(r"@import|https?:|[\"'(]//[a-z]|\bfetch\(|XMLHttp|\beval\(", text), (
+            name
+        )
+        assert not re.search(r"innerHTML|outerHTML|document\.write|insertAdjacent", text), name
+    assert not re.search(r"url\((?!#)", (report / "viewer.css").read_text())
     assert not page.of("script")
-    assert not page.of("iframe")
-    for _, attributes in page.elements:
+    viewer = Page((report / "viewer.html").read_text())
+    assert [script["src"] for script in viewer.of("script")] == ["viewer.js", "viewer/index.js"]
+    for _, attributes in page.elements + viewer.elements:
         assert "http" not in attributes.get("style", "")
         assert not any(name.startswith("on") for name in attributes)
+    assert not page.of("iframe") + viewer.of("iframe")
 
 
 def test_folder_is_small(report):
     assert sum(p.stat().st_size for p in report.rglob("*") if p.is_file()) < 20_000_000
 
 
-def test_same_results_same_bytes_wherever_they_lie(report, drawn, tmp_path):
+def test_same_results_same_bytes_wherever_they_lie(report, drawn, tmp_path, settings):
     moved = tmp_path / "elsewhere"
     shutil.copytree(drawn, moved)
     other = moved / "report"
-    build(other, moved, "phantom", [RUN], config=CONFIG, command="snakemake --cores 2", commit="c0")
+    build(other, moved, "phantom", [RUN], **settings)
     names = sorted(p.relative_to(report) for p in report.rglob("*") if p.is_file())
     assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
     for name in names:
@@ -220,6 +233,9 @@ def test_hostile_names_stay_text(drawn, tmp_path):
     html = (tmp_path / "r" / INDEX).read_text()
     page = Page(html)
     assert not page.of("script")
+    viewer = Page((tmp_path / "r" / "viewer.html").read_text())
+    assert len(viewer.of("script")) == 2
+    assert not viewer.of("img")
     assert {i["src"] for i in page.of("img")} == {
         a["href"] for a in page.of("a") if "img/" in a["href"]
     }
@@ -254,16 +270,21 @@ def test_settings_read_as_in_the_config():
 # --- for everyone
 
 
-def test_landmarks_headings_and_tables_are_marked(page):
+@pytest.mark.parametrize("name", ["index.html", "viewer.html"])
+def test_landmarks_headings_and_tables_are_marked(report, name):
+    page = Page((report / name).read_text())
     assert page.of("html")[0]["lang"] == "en"
-    for landmark in ("header", "nav", "main", "footer"):
+    for landmark in ("header", "main", "footer"):
         assert len(page.of(landmark)) == 1
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels.count(1) == 1
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert all("scope" in attributes for attributes in page.of("th"))
-    assert len(page.of("caption")) == len(page.of("table")) >= 6
+    assert len(page.of("caption")) == len(page.of("table")) >= 2
+    assert len(page.of("label")) == len(page.of("select")) + len(page.of("input")) - (
+        1 if name == "viewer.html" else 0  # the slider has its own name
+    )
     for image in page.of("img"):
         assert len(image["alt"]) > 20
         assert int(image["width"]) > 0

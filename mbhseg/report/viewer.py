@@ -1,0 +1,221 @@
+"""The case viewer: a page that shows every scored case slice by slice, from the file system.
+
+A browser lets a page from the file system load scripts and show pictures, but not read other
+files. So the data of a case is a small script that hands its labels to the page, and a sprite
+of its slices; both are loaded when the case is chosen.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mbhseg import splits
+from mbhseg.agreement import CONSENSUS, rater_name, read_raters, read_scan
+from mbhseg.archive import Archive
+from mbhseg.classes import ANY, FOREGROUND, KEYS
+from mbhseg.evaluation import model_name, read_prediction
+from mbhseg.figures.cases import rank_cases
+from mbhseg.files import read_json, read_table
+from mbhseg.raters import Consensus, consensus
+from mbhseg.report import sprites
+from mbhseg.slices import to_display
+from mbhseg.volumes import image_array, voxel_ml
+from mbhseg.windows import Window
+
+FOLDER = "viewer"
+BUDGET = 12_000_000  # bytes of all sprites
+WINDOWS = (
+    Window("brain", 40, 80),
+    Window("stroke", 35, 40),
+    Window("subdural", 75, 215),
+    Window("bone", 600, 2800),
+)
+_SAMPLE_CASES = 4
+
+
+class Shown(NamedTuple):
+    """A case of the viewer: its id, its planes (None for all), and the runs that predicted it."""
+
+    case: str
+    planes: list[int] | None
+    runs: list[str]
+
+
+class Viewer(NamedTuple):
+    """What was written: scripts to load in order, number of cases shown and there."""
+
+    scripts: list[str]
+    n_shown: int
+    n_cases: int
+
+
+def write_viewer(
+    folder: Path, root: Path, runs: Sequence[str], budget: int = BUDGET
+) -> Viewer | None:
+    """Write the data of all cases that the runs were scored on to `folder`/viewer.
+
+    `root` is results/<dataset>: the archive, the fold tables, predictions/<run>/<subset>/ and
+    evaluation/<run>/ are read. The sprites take about `budget` bytes, at the best quality that
+    allows; where even the lowest does not fit, cases are left out evenly from best to worst.
+    None without a run. Raises InputError if a case or a prediction cannot be read.
+    """
+    if not runs:
+        return None
+    summaries = {run: read_json(root / "evaluation" / run / "summary.json") for run in runs}
+    scores = {run: read_table(root / "evaluation" / run / "cases.csv") for run in runs}
+    rule = Consensus(**summaries[runs[0]]["consensus"])
+    there = _cases(root, summaries)
+    (folder / FOLDER).mkdir(parents=True)
+    with Archive(root / "raw" / "archive.zip") as archive:
+        rung, kept = _fit(archive, _ranked(there, scores[runs[0]]), _sizes(root, there), budget)
+        index = []
+        for n, case in enumerate(kept):
+            predictions = {
+                run: root / "predictions" / run / summaries[run]["subset"]
+                for run in there[case].runs
+            }
+            stem = f"{FOLDER}/case{n:04d}"
+            data = _write_case(archive, there[case], predictions, rule, rung, folder / stem)
+            written = {"script": f"{stem}.js", "sprite": f"{stem}.webp"}
+            found = _case_scores(case, there[case].runs, scores)
+            index.append({**data, **written, "scores": found})
+    page = {
+        "cases": sorted(index, key=lambda entry: entry["id"]),
+        "runs": list(runs),
+        "classes": [
+            {"key": c.key, "name": c.name, "label": c.label, "rgb": c.rgb, "safe": c.safe_rgb}
+            for c in FOREGROUND
+        ],
+        "windows": [window._asdict() for window in WINDOWS],
+        "tone": {"hu": sprites.TONE_HU, "grey": sprites.TONE_GREY},
+    }
+    (folder / FOLDER / "index.js").write_text(_script("index", page), encoding="utf-8")
+    return Viewer([f"{FOLDER}/index.js"], len(kept), len(there))
+
+
+def _cases(root: Path, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Shown]:
+    """All cases that some run was scored on, in the order of their ids."""
+    found: dict[str, Shown] = {}
+    for run, summary in summaries.items():
+        number = int(read_json(root / "models" / run / "run.json")["fold"])
+        fold = read_table(root / "split" / f"fold{number}.tsv")
+        for case, planes in splits.members(fold, summary["subset"]).items():
+            found.setdefault(case, Shown(case, planes, [])).runs.append(run)
+    return dict(sorted(found.items()))
+
+
+def _sizes(root: Path, there: Mapping[str, Shown]) -> dict[str, int]:
+    """Slices of each case that the viewer would show."""
+    table = read_table(root / "inventory" / "cases.tsv")
+    depth = dict(zip(table["case"], table["n_slices"], strict=True))
+    return {
+        case: int(depth[case]) if shown.planes is None else len(shown.planes)
+        for case, shown in there.items()
+    }
+
+
+def _ranked(there: Mapping[str, Shown], scores: pd.DataFrame) -> list[str]:
+    """The cases from best to worst by the first run, those without a rank last."""
+    ranked = [case for case in rank_cases(scores)["case"] if case in there]
+    return ranked + sorted(set(there) - set(ranked))
+
+
+def _fit(
+    archive: Archive, ranked: Sequence[str], sizes: Mapping[str, int], budget: int
+) -> tuple[sprites.Rung, list[str]]:
+    """The quality, and the cases to show at it: all, or every n-th of the ranked."""
+    step = max(1, len(ranked) // _SAMPLE_CASES)
+    samples = [_images(read_scan(archive, case), None) for case in ranked[::step][:_SAMPLE_CASES]]
+    for step in range(1, len(ranked) + 1):
+        kept = list(ranked[::step])
+        rung = sprites.choose_rung(samples, sum(sizes[case] for case in kept), budget)
+        if rung is not None:
+            return rung, kept
+    return sprites.LADDER[-1], list(ranked[:1])
+
+
+def _images(scan: nib.Nifti1Image, planes: Sequence[int] | None) -> list[NDArray[np.uint8]]:
+    hu = image_array(scan)
+    chosen = range(hu.shape[2]) if planes is None else planes
+    return [to_display(sprites.to_tone(hu[:, :, plane])) for plane in chosen]
+
+
+def _write_case(
+    archive: Archive,
+    shown: Shown,
+    predictions: Mapping[str, Path],
+    rule: Consensus,
+    rung: sprites.Rung,
+    stem: Path,
+) -> dict[str, Any]:
+    """Write `stem`.webp and `stem`.js of a case; what the index says of it."""
+    scan = read_scan(archive, shown.case)
+    rated = read_raters(archive, shown.case, scan)
+    volumes = {rater_name(rater): volume for rater, volume in rated.labels.items()}
+    volumes[CONSENSUS] = consensus(rated.labels, *rule, where=shown.case)
+    for run, path in predictions.items():
+        volumes[model_name(run)] = read_prediction(path, rated)
+    planes = list(range(scan.shape[2])) if shown.planes is None else shown.planes
+    images = _images(scan, planes)
+    stem.with_suffix(".webp").write_bytes(sprites.sprite(images, rung))
+    rows, columns = images[0].shape
+    zooms = [float(zoom) for zoom in scan.header.get_zooms()[:2]]
+    data = {
+        "id": shown.case,
+        "rows": rows,
+        "columns": columns,
+        "aspect": columns * zooms[0] / (rows * zooms[1]),
+        "planes": planes,
+        "voxelMl": voxel_ml(rated.affine),
+        "sides": _sides(rated.affine),
+        "across": min(sprites.COLUMNS, len(images)),
+        "sources": {
+            source: [sprites.encode_labels(to_display(volume[:, :, plane])) for plane in planes]
+            for source, volume in volumes.items()
+        },
+    }
+    stem.with_suffix(".js").write_text(_script("open", data), encoding="utf-8")
+    return {
+        "id": shown.case,
+        "patient": rated.patient,
+        "slices": len(planes),
+        "raters": len(rated.labels),
+    }
+
+
+def _sides(affine: NDArray[np.float64]) -> list[str]:
+    """The patient's side at the left and at the right of the picture, `R` and `L`, or neither."""
+    towards = nib.aff2axcodes(affine)[0]  # where x, the columns, runs to
+    return {"L": ["R", "L"], "R": ["L", "R"]}.get(towards, ["", ""])
+
+
+def _case_scores(
+    case: str, runs: Sequence[str], scores: Mapping[str, pd.DataFrame]
+) -> dict[str, dict[str, Any]]:
+    """Run -> class (and `mean` over the classes present) -> Dice; None where there is no value."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        table = scores[run]
+        rows = table[(table["case"] == case) & (table["reference"] == CONSENSUS)]
+        dice = dict(zip(rows["class"], rows["dice"], strict=True))
+        means = rank_cases(rows)["dice"]
+        values = {key: dice.get(key) for key in (*KEYS, ANY)}
+        values["mean"] = means.iloc[0] if len(means) else None
+        found[run] = {key: _rounded(value) for key, value in values.items()}
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or value != value else round(float(value), 6)
+
+
+def _script(what: str, data: Mapping[str, Any]) -> str:
+    """A script that hands data to the page; no text in it can end the script or the line."""
+    text = json.dumps(data, separators=(",", ":"), sort_keys=True)  # ASCII only
+    return f"mbhsegViewer.{what}({text.replace('<', chr(92) + 'u003c')});\n"
