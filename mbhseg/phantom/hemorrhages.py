@@ -117,8 +117,8 @@ class Subdural(Bleed):
         self.reach = float(rng.uniform(42, 70))
         self.z = float(rng.uniform(18, 36))
         self.height = float(rng.uniform(28, 46))
-        self.thick = float(rng.uniform(4.5, 8.5)) * growth
-        self.ml = self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.6
+        self.thick = float(rng.uniform(5.0, 9.0)) * growth
+        self.ml = self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.9
         self.texture = _texture(rng, 55, 70)
         self._ripple = Waves(rng, 40, 4)
 
@@ -182,7 +182,7 @@ class SulcalSubarachnoid(Bleed):
             float(np.sin(rise)) * 66 + 4,
         )
         self.radius = float(rng.uniform(30, 42)) * growth
-        self.swell = float(rng.uniform(0.8, 1.4))
+        self.swell = float(rng.uniform(1.0, 1.7))
         self.ml = self.radius**2 * 0.012
         self.side = side
         self.texture = _texture(rng, 56, 70)

@@ -14,12 +14,24 @@ from mbhseg.phantom.fields import Field, Points, Waves
 from mbhseg.phantom.hemorrhages import EDH, IPH, IVH, SAH, SDH, Bleed
 from mbhseg.phantom.spec import PhantomSpec, rng_for
 
-# Share of scans that raters 1, 2 and 4 drew; rater 3 drew all of the set of 192.
-_SHARES = {1: 120 / 192, 2: 115 / 192, 4: 44 / 192}
+# Who drew a scan, and how often: alone and together about as in the set of 192, where rater 3
+# drew every scan, 1 and 2 most, 4 a quarter
+_TEAMS = {
+    (1, 2, 3): 0.41,
+    (1, 3): 0.13,
+    (2, 3): 0.11,
+    (3,): 0.10,
+    (1, 2, 3, 4): 0.07,
+    (1, 3, 4): 0.05,
+    (2, 3, 4): 0.05,
+    (3, 4): 0.05,
+    (1, 5): 0.03,
+}
+# How often a rater takes a bleed for what it may be mistaken for
 _CONFUSION = {EDH: 0.07, IPH: 0.03, IVH: 0.0, SAH: 0.04, SDH: 0.02}
 # Wander of the edge in mm, one standard deviation, and the factor on a rater's bias: thick clots
 # are drawn with a free hand, films of blood are followed
-_WANDER = {EDH: 1.6, IPH: 1.4, IVH: 1.0, SAH: 0.65, SDH: 1.05}
+_WANDER = {EDH: 1.3, IPH: 1.0, IVH: 0.8, SAH: 0.5, SDH: 0.75}
 _FREEDOM = {EDH: 1.3, IPH: 1.2, IVH: 0.8, SAH: 0.5, SDH: 0.8}
 _REACH = 6.0  # mm from a bleed beyond which no rater draws
 
@@ -37,17 +49,14 @@ class Reading(NamedTuple):
 
 def raters_of(spec: PhantomSpec, index: int) -> tuple[int, ...]:
     """The raters who drew scan `index`: mostly two or three of 1..4, now and then a fifth."""
-    rng = rng_for(spec, "raters", index)
-    if rng.random() < 0.04:
-        return (1, 5)
-    drew = {3} | {rater for rater, share in _SHARES.items() if rng.random() < share}
-    return tuple(sorted(drew))
+    which = rng_for(spec, "raters", index).choice(len(_TEAMS), p=list(_TEAMS.values()))
+    return list(_TEAMS)[int(which)]
 
 
 def readings(spec: PhantomSpec, index: int, rater: int, bleeds: Sequence[Bleed]) -> list[Reading]:
     """One reading for each bleed, in their order."""
     style = rng_for(spec, "style", rater)
-    bias, care = float(style.normal(0, 0.35)), float(style.uniform(0.8, 1.2))
+    bias, care = float(style.normal(0, 0.25)), float(style.uniform(0.8, 1.2))
     rng = rng_for(spec, "reading", index, rater)
     found = []
     for bleed in bleeds:
@@ -60,11 +69,11 @@ def readings(spec: PhantomSpec, index: int, rater: int, bleeds: Sequence[Bleed])
         found.append(
             Reading(
                 label,
-                (bias + float(rng.normal(0, 0.3))) * _FREEDOM[bleed.label],
+                (bias + float(rng.normal(0, 0.22))) * _FREEDOM[bleed.label],
                 _WANDER[bleed.label] * care,
                 Waves(rng, 26, 6),
                 Waves(rng, 30, 6),
-                float(rng.uniform(0.9, 1.8)) if bleed.label == SAH else 9.0,
+                float(rng.uniform(1.0, 2.0)) if bleed.label == SAH else 9.0,
             )
         )
     return found

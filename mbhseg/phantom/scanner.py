@@ -37,7 +37,7 @@ def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Scan:
     """Draw a scan's settings; the head lies turned and shifted in the gantry, as patients do."""
     in_plane = float(rng.uniform(228, 250)) / size
     bottom, top = COVERAGE
-    step = round(float(np.clip((top - bottom) / slices, 2.5, 14.0)), 2)
+    step = round(float(np.clip((top - bottom) / slices, 0.5, 14.0)), 2)
     yaw, pitch, roll = np.deg2rad(
         (
             np.clip(rng.normal(3, 6), -15, 18),  # ASSUME: heads roll a little to one side
