@@ -39,7 +39,8 @@ def agreement(pairs: pd.DataFrame, path: str | Path) -> None:
     ticks = []
     for key, place in _PLACES.items():
         rows = shown[shown["class"] == key].sort_values(["dice", "case", "candidate", "reference"])
-        ticks.append(f"{_LABELS[key]}\n{len(rows)} pairs\n{rows['case'].nunique()} cases")
+        n_pairs, n_cases = len(rows), rows["case"].nunique()
+        ticks.append(f"{_LABELS[key]}\n{_of(n_pairs, 'pair')}\n{_of(n_cases, 'case')}")
         if len(rows):
             _strip(axes, place, rows)
         else:
@@ -53,6 +54,10 @@ def agreement(pairs: pd.DataFrame, path: str | Path) -> None:
     _label_marks(axes)
     figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     save(figure, path)
+
+
+def _of(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _strip(axes: Axes, place: float, rows: pd.DataFrame) -> None:

@@ -128,13 +128,12 @@ def read_panel(
 
 
 @styled
-def overlay_panel(panels: Sequence[CasePanel], path: str | Path, run: str) -> None:
+def overlay_panel(panels: Sequence[CasePanel], path: str | Path, title: str) -> None:
     """Draw rows of image, image with reference, image with prediction.
 
     No panel (no case with a bleed) gives a figure that says so.
     """
     figure = sheet(9, 3.15 * max(len(panels), 1) + 1.0)
-    title = f"{run}: cases ranked by mean Dice over the classes present"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
     if not panels:
         axes = figure.subplots()

@@ -56,7 +56,7 @@ def class_scores(rows: pd.DataFrame, key: str, present: bool) -> pd.Series:
 
 
 @styled
-def scores(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, run: str) -> None:
+def scores(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, title: str) -> None:
     """Draw Dice per class, every case and the mean, of model and raters, in both conventions.
 
     `cases` and `ceiling` are the tables of a run's evaluation; without a case of two raters the
@@ -68,7 +68,6 @@ def scores(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, run: st
     _panel(right, lanes(cases, ceiling), False, "nnU-Net's convention: a false positive counts 0")
     left.set_yticks(range(len(_ROWS)), [*KEYS, "any bleed"])
     left.set_ylim(len(_ROWS) - 0.5, -0.5)
-    title = f"{run}: Dice per class, the model beside the raters"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)

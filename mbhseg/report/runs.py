@@ -70,6 +70,7 @@ class RunReport(NamedTuple):
     versions: list[Fact]
     rows: list[ScoreRow]
     macro: dict[str, dict[str, Any]]
+    unequal: bool  # whether the macro means are not all over all five classes
     n_cases: int
     n_patients: int
     n_ceiling: int
@@ -178,6 +179,11 @@ def run_report(root: Path, run: str, slug: str, assets: Assets) -> RunReport:
     cases = read_table(scored / "cases.csv")
     consensus = summary["model"]["consensus"]
     ceiling = summary["ceiling"]["others"]
+    macro = {
+        "model": consensus.get("macro", {}),
+        "others": ceiling.get("macro", {}),
+        "raters": summary["ceiling"]["raters"].get("macro", {}),
+    }
     files = [
         assets.download(model / "run.json", f"data/{slug}/run.json"),
         assets.download(model / "history.csv", f"data/{slug}/history.csv"),
@@ -200,11 +206,12 @@ def run_report(root: Path, run: str, slug: str, assets: Assets) -> RunReport:
             Fact("data, sha256", info["data"]["manifest_sha256"]),
         ],
         rows=score_rows(summary),
-        macro={
-            "model": consensus.get("macro", {}),
-            "others": ceiling.get("macro", {}),
-            "raters": summary["ceiling"]["raters"].get("macro", {}),
-        },
+        macro=macro,
+        unequal=any(
+            len(classes) < len(KEYS)
+            for group in macro.values()
+            for classes in group.get("macro_classes", {}).values()
+        ),
         n_cases=int(consensus["n_cases"]),
         n_patients=int(consensus["n_patients"]),
         n_ceiling=int(ceiling["n_cases"]),

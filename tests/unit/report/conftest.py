@@ -255,14 +255,14 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
             read_table(root / "evaluation" / run / f"{name}.csv") for name in ("cases", "ceiling")
         )
         folder = out / "evaluation" / run
-        mbhseg.figures.scores.scores(cases, ceiling, folder / "scores.png", run)
+        mbhseg.figures.scores.scores(cases, ceiling, folder / "scores.png", f"{run}: Dice")
         with Archive(archive_path) as archive:
             predictions = root / "predictions" / run / "test"
             panels = [
                 mbhseg.figures.cases.read_panel(archive, choice, predictions, Consensus())
                 for choice in mbhseg.figures.cases.choose_cases(cases)
             ]
-        mbhseg.figures.cases.overlay_panel(panels, folder / "overlays.png", run)
+        mbhseg.figures.cases.overlay_panel(panels, folder / "overlays.png", f"{run}: cases")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
-from mbhseg.files import read_json
+from mbhseg.files import read_json, write_json
 from mbhseg.report.page import INDEX, build, render, unique_slugs
 from mbhseg.report.runs import as_text, duration, flatten
 
@@ -203,6 +203,22 @@ def test_scores_on_the_page_are_those_of_the_evaluation(page, drawn):
     background = sum(summary["confusion"][0]) / sum(map(sum, summary["confusion"]))
     assert f"finds no bleed at all scores {background:.4f}" in text
     assert f"{summary['legacy']['all_slices']['dice_coef_multiclass']:.4f} on labels" in text
+
+
+def test_macro_means_over_different_classes_are_marked(drawn, tmp_path):
+    root = tmp_path / "results"
+    shutil.copytree(drawn, root)
+    path = root / "evaluation" / RUN / "summary.json"
+    summary = read_json(path)
+    groups = [summary["model"]["consensus"], *summary["ceiling"].values()]
+    for group, classes in [(groups, list(KEYS)), (groups[:1], list(KEYS[1:]))]:
+        for part in group:
+            part["macro"]["macro_classes"] = {"dice_present": classes, "dice_nnunet": list(KEYS)}
+        write_json(path, summary)
+        build(tmp_path / "report", root, "phantom", [RUN], config={})
+        text = " ".join((tmp_path / "report" / INDEX).read_text().split())
+        assert ("Not all macro means here" in text) == (len(classes) < len(KEYS))
+        assert ("model IPH, IVH, SAH, SDH where present," in text) == (len(classes) < len(KEYS))
 
 
 def test_data_and_provenance_are_on_the_page(page, drawn):
