@@ -95,15 +95,18 @@ rule score_figures:
 rule report:
     """Gather everything into a page that opens from the file system."""
     input:
+        archive=ancient("results/{dataset}/raw/archive.zip"),
         source="results/{dataset}/raw/source.json",
         cases="results/{dataset}/inventory/cases.tsv",
         findings="results/{dataset}/inventory/findings.tsv",
         table="results/{dataset}/dataset.tsv",
         balance="results/{dataset}/split/balance.tsv",
         agreement=rules.agreement.output.summary,
+        folds=rules.split.output.folds,
         figures=rules.figures.output,
         models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
         previews=ancient(expand("results/{{dataset}}/models/{run}/previews", run=RUNS)),
+        predictions=ancient(expand("results/{{dataset}}/predictions/{run}/test", run=RUNS)),
         scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
         legacy=expand("results/{{dataset}}/evaluation/{run}/legacy.json", run=RUNS),
         pictures=expand("results/{{dataset}}/evaluation/{run}/overlays.png", run=RUNS),
