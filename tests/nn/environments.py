@@ -34,7 +34,8 @@ def python_with(name: str, requirements: list[str], *, version: str | None = Non
         shutil.rmtree(folder, ignore_errors=True)
         for command in (
             [base, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "-q", *requirements],
+            # compiling every module of TensorFlow takes longer than to fetch it
+            [str(python), "-m", "pip", "install", "-q", "--no-compile", *requirements],
         ):
             subprocess.run(
                 command, check=True, capture_output=True, text=True, timeout=60 * _MINUTES

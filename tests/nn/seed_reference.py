@@ -280,12 +280,12 @@ def write_h5(
 
 
 def _list(node: h5py.Group, key: str, names: list[str], limit: int) -> None:
-    values = np.asarray([name.encode() for name in names])
-    pieces = -(-values.nbytes // limit) if values.nbytes > limit else 1
-    if pieces == 1:
-        node.attrs[key] = values
+    encoded = [name.encode() for name in names]
+    pieces = -(-np.asarray(encoded).nbytes // limit)
+    if pieces <= 1:
+        node.attrs[key] = encoded  # strings of variable length; pieces have a fixed one
         return
-    for i, piece in enumerate(np.array_split(values, pieces)):
+    for i, piece in enumerate(np.array_split(np.asarray(encoded), pieces)):
         node.attrs[f"{key}{i}"] = piece
 
 

@@ -447,7 +447,7 @@ def outline(path: Path) -> dict[str, object]:
     """Names, shapes and types of all that an import reads, layers counted from 0 by kind."""
     with h5py.File(path) as file:
         group = file.get("model_weights", file)
-        layers, counts, alias = list(group.attrs["layer_names"]), Counter(), {}
+        layers, counts, alias = [str(x) for x in group.attrs["layer_names"]], Counter(), {}
         for name in layers:
             stem = re.sub(r"_\d+$", "", name)
             alias[name] = f"{stem}#{counts[stem]}"
@@ -527,6 +527,9 @@ def test_the_jax_backend_predicts_the_same(tmp_path):
         str(HERE / "jax_predict.py"),
         str(tmp_path / "jobs.json"),
         KERAS_BACKEND="jax",
+        # drawing the initial weights is compiled for every shape anew: most of this test's time
+        JAX_COMPILATION_CACHE_DIR=str(python.parents[1] / "compiled"),
+        JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS="0",
         PYTHONPATH=str(HERE.parents[1]),
     )
     for name, reference in expected.items():
