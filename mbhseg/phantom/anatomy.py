@@ -120,6 +120,21 @@ class Head:
         skin -= self.bruising(p)
         return Shell(p, skin, cavity, bone)
 
+    def coronal(self, p: Points) -> Field:
+        """How far points lie in front of the coronal suture, in mm."""
+        return p.y - self.sutures[0] + 0.25 * (p.z - 40)
+
+    def lambdoid(self, p: Points) -> Field:
+        """How far points lie in front of the lambdoid suture, in mm."""
+        return p.y - self.sutures[1] - 0.5 * (p.z - 20)
+
+    def before_sutures(self, p: Points, centre: Vector) -> Field:
+        """How far points lie on the side of `centre` of the sutures next to it, in mm."""
+        x, y, z = (np.array(c, np.float32) for c in centre)
+        middle = Points(x, y, z)
+        edges = [np.sign(suture(middle)) * suture(p) for suture in (self.coronal, self.lambdoid)]
+        return np.minimum(*edges)
+
     def bruising(self, p: Points) -> Field:
         """How far blood in the scalp lifts the skin, in mm."""
         if self.bruise is None:

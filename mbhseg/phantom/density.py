@@ -70,11 +70,10 @@ def _facial_bones(shell: Shell) -> Field:
 
 
 def _open_sutures(canvas: Canvas, head: Head, shell: Shell) -> None:
-    x, y, z = shell.p.x, shell.p.y, shell.p.z
-    coronal, lambdoid = head.sutures
+    x, z = shell.p.x, shell.p.z
     zigzag = 1.2 * np.sin(x * 0.9) + 1.0 * np.sin(z * 1.1)
-    lines = np.abs(y - coronal + 0.25 * (z - 40) + zigzag) - 0.5
-    lines = np.minimum(lines, np.abs(y - lambdoid - 0.5 * (z - 20) + zigzag) - 0.5)
+    lines = np.abs(head.coronal(shell.p) + zigzag) - 0.5
+    lines = np.minimum(lines, np.abs(head.lambdoid(shell.p) + zigzag) - 0.5)
     lines = np.minimum(lines, np.maximum(np.abs(x + zigzag) - 0.4, -z))
     share = occupancy(np.maximum(lines, -shell.cavity), 1.0) * (z > -8) * (canvas.hu > 300)
     over(canvas.hu, share * 0.6, SUTURE)

@@ -9,10 +9,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from mbhseg.classes import FOREGROUND
 from mbhseg.phantom.anatomy import Brain, Head, Shell
 from mbhseg.phantom.fields import OUTSIDE, Field, Points, Vector, Waves, ellipsoid
 
-EDH, IPH, IVH, SAH, SDH = 1, 2, 3, 4, 5
+EDH, IPH, IVH, SAH, SDH = (c.label for c in FOREGROUND)
 
 
 class Texture(NamedTuple):
@@ -63,39 +64,30 @@ class Epidural(Bleed):
         place = rng.choice(3, p=(0.6, 0.25, 0.15))  # temporal, frontal, parietal
         azimuth = np.deg2rad(float((rng.uniform(-12, 12), 48, -38)[place] + rng.normal(0, 5)))
         rise = np.deg2rad(float((rng.uniform(2, 20), 14, 32)[place] + rng.normal(0, 4)))
-        self.centre = (
-            side * float(np.cos(azimuth) * np.cos(rise)) * 68,
-            float(np.sin(azimuth) * np.cos(rise)) * 84 - 4,
-            float(np.sin(rise)) * 72 + 2,
-        )
+        x = side * float(np.cos(azimuth) * np.cos(rise)) * 68
+        y = float(np.sin(azimuth) * np.cos(rise)) * 84 - 4
+        z = float(np.sin(rise)) * 72 + 2
+        self.centre = (x, y, z)
+        # the inner table's normal there, and two directions along it
+        normal, tangent = np.array((x / 68**2, y / 84**2, z / 72**2)), np.array((-y, x, 0.0))
+        normal /= np.linalg.norm(normal)
+        tangent -= normal * (tangent @ normal)
+        tangent /= np.linalg.norm(tangent)
+        self._axes = (tangent, np.cross(normal, tangent), normal)
+        self._head = head
         self.along = float(rng.uniform(25, 36)) * growth
         self.up = float(rng.uniform(24, 34)) * growth
         self.thick = float(rng.uniform(0.42, 0.68)) * min(self.along, self.up)
-        coronal, lambdoid = head.sutures
-        front = self.centre[1] > coronal
-        self.bounds = (coronal, 200.0) if front else (lambdoid, coronal)
         self.ml = float(np.pi / 2 * self.along * self.up * self.thick / 1000) * 0.9
         self.texture = _texture(rng, 58, 74)
 
     def _profile(self, p: Points) -> Field:
-        cx, cy, cz = self.centre
-        tangent = np.array((-cy / 84**2 * 68, cx / 68**2 * 68, 0.0))
-        tangent /= np.linalg.norm(tangent)
-        u = (p.x - cx) * float(tangent[0]) + (p.y - cy) * float(tangent[1])
-        normal = np.array((cx / 68**2, cy / 84**2, cz / 72**2))
-        normal /= np.linalg.norm(normal)
-        second = np.cross(normal, tangent)
-        v = (p.x - cx) * float(second[0]) + (p.y - cy) * float(second[1])
-        v = v + (p.z - cz) * float(second[2])
+        x, y, z = (q - c for q, c in zip(p[:3], self.centre, strict=True))
+        u, v, w = (x * float(a) + y * float(b) + z * float(c) for a, b, c in self._axes)
         s = (u / self.along) ** 2 + (v / self.up) ** 2
-        w = (p.x - cx) * float(normal[0]) + (p.y - cy) * float(normal[1])
-        w = np.abs(w + (p.z - cz) * float(normal[2]))
-        profile = np.minimum(self.thick * (1 - s), self.thick + 12 - w)
+        profile = np.minimum(self.thick * (1 - s), self.thick + 12 - np.abs(w))
         # the dura holds fast at a suture: the lens ends there within some millimetres
-        low, high = self.bounds
-        bend = p.y + 0.25 * (p.z - 20)
-        held = np.minimum(bend - low, high - bend)
-        return np.minimum(profile, 1.6 * held)
+        return np.minimum(profile, 1.6 * self._head.before_sutures(p, self.centre))
 
     def squeeze(self, shell: Shell) -> Field:
         return np.clip(self._profile(shell.p), 0, None)

@@ -17,6 +17,8 @@ from mbhseg.files import sha256
 from mbhseg.phantom import PhantomCase, PhantomSpec, make_case, write_archive
 from mbhseg.phantom.anatomy import Head
 from mbhseg.phantom.density import TISSUES
+from mbhseg.phantom.fields import Points
+from mbhseg.phantom.hemorrhages import Epidural, Subdural
 from mbhseg.phantom.raters import raters_of, readings
 from mbhseg.phantom.scenarios import bleeds, scenario
 from mbhseg.phantom.spec import case_id, patient_index, rng_for, visit
@@ -309,6 +311,28 @@ def test_an_epidural_is_a_lens_and_a_subdural_a_crescent(cases):
                     found.append(float(depth.max() / extent))
     assert min(map(len, ratios.values())) >= 3
     assert np.median(ratios["EDH"]) > 1.5 * np.median(ratios["SDH"])
+
+
+def test_epidurals_stop_at_sutures_and_subdurals_at_the_midline():
+    axes = [np.arange(low, high, 2.0, dtype=np.float32)
+            for low, high in ((-70, 70), (-90, 84), (-20, 74))]  # fmt: skip
+    grid = np.meshgrid(*axes, indexing="ij")
+    points = Points(*(axis.reshape(1, -1) for axis in grid)).bounded()
+    crossed = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        head = Head(rng)
+        shell = head.shell(points)
+        brain = head.brain(shell, 0.0)
+        lens = Epidural(rng, head, 1, 1.0).distance(brain) < 0
+        crescent = Subdural(rng, -1, 1.0).distance(brain) < 0
+        for suture in (head.coronal(brain.p)[lens], head.lambdoid(brain.p)[lens]):
+            assert suture.min() > -2 or suture.max() < 2
+        assert (brain.p.x[crescent] < 2).all()
+        assert np.count_nonzero(lens) > 100
+        coronal = head.coronal(brain.p)[crescent]
+        crossed += coronal.min() < -5 and coronal.max() > 5
+    assert crossed >= 4
 
 
 # The raters
