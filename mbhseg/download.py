@@ -8,7 +8,6 @@ bad sector spoilt is found and fetched anew.
 
 import collections
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -21,16 +20,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import atomic_file
 from mbhseg.hub import Hub, RemoteFile
 from mbhseg.progress import byte_progress
 
 _log = logging.getLogger(__name__)
 _CONNECTIONS = 4
-_PIECE_MIN, _PIECE_MAX = 1 << 16, 1 << 23
-_PIECES = 512  # a cut costs the pieces under way: at most _CONNECTIONS of so many
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PIECE_MIN, _PIECE_MAX = 1 << 14, 1 << 23
+# Requests grow with what this process has fetched. A kill costs what is under way, and so at most
+# a sixteenth (_CONNECTIONS of such shares) of what the process won, also if it is killed at once.
+_SHARE = 64
+_GO_ON = "Free some space and run again, which goes on where this stopped"
 
 
 class Span(NamedTuple):
@@ -53,7 +54,7 @@ class Download:
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        with disk_errors(self.path), contextlib.ExitStack() as stack:
+        with disk_errors(self.path, _GO_ON), contextlib.ExitStack() as stack:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._data = stack.enter_context(_open(self.path))
             _lock(self._data.fileno(), self.path)
@@ -73,7 +74,7 @@ class Download:
 
     def append(self, piece: bytes) -> None:
         """Add the next piece to the file, then to the journal."""
-        with disk_errors(self.path):
+        with disk_errors(self.path, _GO_ON):
             _write(self._data, piece)
             self._digest.update(piece)
             self.done += len(piece)
@@ -81,7 +82,7 @@ class Download:
 
     def sync(self) -> None:
         """Return when the file is on the disk."""
-        with disk_errors(self.path):
+        with disk_errors(self.path, _GO_ON):
             os.fsync(self._data.fileno())
 
     def discard(self) -> None:
@@ -103,6 +104,8 @@ class Download:
             good.append(_line([end, crc]))
         self._data.truncate(self.done)
         self._data.seek(self.done)
+        for left in self.path.parent.glob(f".partial-*-{self.journal.name}"):
+            left.unlink()  # of a process that was killed just here
         with atomic_file(self.journal) as partial:
             partial.write_bytes(b"".join(good))
 
@@ -118,7 +121,7 @@ def about_complete(path: Path) -> dict[str, Any] | None:
     if about is None or not path.is_file():
         return None
     done = ends[-1][0] if ends else 0
-    return about if done == about["total"] == path.stat().st_size else None
+    return about if done == about.get("total") == path.stat().st_size else None
 
 
 @contextlib.contextmanager
@@ -138,7 +141,7 @@ def download(
             _demand_room(path, total - local.done)
             hub.demand_ranges(remote)
             with byte_progress(total, f"Fetching {remote.filename}", local.done) as meter:
-                pieces = _pieces(hub, remote, _rest(spans, local.done, total))
+                pieces = _pieces(hub, remote, _requests(spans, local.done))
                 with contextlib.closing(pieces):
                     for piece in pieces:
                         local.append(piece)
@@ -147,24 +150,28 @@ def download(
         yield local
 
 
-def _rest(spans: Iterable[Span], done: int, total: int) -> Iterator[Span]:
-    """The requests that are left after `done` bytes of `spans`, each of a piece at most."""
-    step = min(max(total // _PIECES, _PIECE_MIN), _PIECE_MAX)
+def _requests(spans: Iterable[Span], done: int) -> Iterator[Span]:
+    """What to ask for after `done` bytes of `spans`: small pieces first, then larger ones."""
+    asked = 0
     for start, end in spans:
         skipped = min(done, end - start)
         done -= skipped
-        for first in range(start + skipped, end, step):
-            yield Span(first, min(first + step, end))
+        first = start + skipped
+        while first < end:
+            last = min(first + min(max(asked // _SHARE, _PIECE_MIN), _PIECE_MAX), end)
+            yield Span(first, last)
+            asked += last - first
+            first = last
 
 
 def _pieces(hub: Hub, remote: RemoteFile, spans: Iterator[Span]) -> Generator[bytes, None, None]:
-    """The bytes of `spans` in order, a few requests under way at a time."""
+    """The bytes of `spans` in order; few requests under way at a time, at first only one."""
     pending: collections.deque[Future[bytes]] = collections.deque()
     pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="fetch")
     try:
-        for span in spans:
+        for n, span in enumerate(spans):
             pending.append(pool.submit(hub.read, remote, *span))
-            if len(pending) == _CONNECTIONS:
+            if len(pending) >= min(1 + n // 4, _CONNECTIONS):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -227,21 +234,9 @@ def _demand_room(path: Path, needed: int) -> None:
         raise InputError(
             path,
             f"needs {_size(needed)} more, and the disk has {_size(free)} left",
-            "Free some space and run again, which goes on where this stopped",
+            _GO_ON,
         )
 
 
 def _size(n: int) -> str:
     return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into InputError."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "Check the folder and its permissions"
-        if error.errno in _NO_ROOM:
-            remedy = "Free some space and run again, which goes on where this stopped"
-        raise InputError(path, f"cannot be written ({error.strerror})", remedy) from error

@@ -1,5 +1,8 @@
 """Errors that tell the user which file, what is wrong, and what to do."""
 
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -12,3 +15,16 @@ class InputError(Exception):
     def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
         self.where, self.problem, self.remedy = str(where), problem, remedy
         super().__init__(f"{where}: {problem}. {remedy}".replace("\n", " "))
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def disk_errors(path: str | Path, no_room: str = "Free some space and run again") -> Iterator[None]:
+    """Turn what the file system refuses while `path` is made into InputError."""
+    try:
+        yield
+    except OSError as error:
+        remedy = no_room if error.errno in _NO_ROOM else "Check the folder and its permissions"
+        raise InputError(path, f"cannot be written ({error.strerror})", remedy) from error

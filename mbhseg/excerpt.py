@@ -87,7 +87,7 @@ def write_directory(path: Path, excerpt: Excerpt) -> None:
     # a file without a directory is to zipfile something to append to, at its end
     with zipfile.ZipFile(path, "a") as archive:
         if archive.infolist():
-            raise InputError(path, "is a zip already", "Delete it")
+            raise InputError(path, "its last member ends like a zip", _CURE)
         archive.infolist().extend(_moved(excerpt.members, excerpt.extents))
     with zipfile.ZipFile(path) as archive:
         try:
@@ -108,5 +108,16 @@ def _moved(
     for member, extent in zip(members, extents, strict=True):
         moved = copy.copy(member)
         moved.header_offset = position
+        moved.extra = _without_zip64(member.extra)
         position += extent.end - extent.start
         yield moved
+
+
+def _without_zip64(extra: bytes) -> bytes:
+    """The extra fields but for the 64-bit sizes and offset, which zipfile writes where needed."""
+    kept, rest = b"", extra
+    while len(rest) >= 4:
+        end = 4 + int.from_bytes(rest[2:4], "little")
+        kept += rest[:end] if rest[:2] != b"\x01\x00" else b""
+        rest = rest[end:]
+    return kept

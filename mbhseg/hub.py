@@ -5,6 +5,7 @@ and the proxy variables. The token stays inside the client; nothing here reads o
 """
 
 import contextlib
+import json
 import logging
 import re
 import time
@@ -41,6 +42,7 @@ _FETCH_ELSEWHERE = (
 )
 _ACCEPT_TERMS = "Accept its terms on its page, and set HF_TOKEN to a token of that account"
 _CHECK_REPO = "Check huggingface.repo; if it is private, set HF_TOKEN to a token that may read it"
+_NOT_THE_HUB = ("the answer is not the hub's", "Check HF_ENDPOINT and the proxy variables")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # One line a request, each with the signed address of the storage: not for a log that is kept.
@@ -95,9 +97,7 @@ class Hub:
             url = hf_hub_url(repo, filename, repo_type=kind, revision=revision)
             found = _patiently(lambda: get_hf_file_metadata(url), name)
             if not found.commit_hash or not found.etag:
-                raise InputError(
-                    name, "the answer is not the hub's", "Check HF_ENDPOINT and the proxy settings"
-                )
+                raise InputError(name, *_NOT_THE_HUB)
             remote = RemoteFile(
                 repo, filename, revision, found.commit_hash, found.etag, found.size or 0, None, kind
             )
@@ -166,7 +166,7 @@ def _patiently(call: Callable[[], Result], name: str) -> Result:
 def _passes(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _PASSING
-    return isinstance(error, httpx2.TransportError)
+    return not isinstance(error, httpx2.UnsupportedProtocol)
 
 
 def _pause_asked(error: Exception) -> int:
@@ -181,6 +181,11 @@ def _pause_asked(error: Exception) -> int:
     return int(asked) if asked.isdigit() else 0
 
 
+def _unknown_path(error: BaseException) -> bool:
+    """Whether the client's file system knows no such path; the machine's own sets errno."""
+    return isinstance(error, FileNotFoundError) and error.errno is None
+
+
 def _fault(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
         return f"the hub answers {error.response.status_code}"
@@ -192,7 +197,7 @@ def _refusals(name: str) -> Iterator[None]:
     """Turn what the client raises into InputError."""
     try:
         yield
-    except (OSError, ValueError, httpx2.TransportError) as error:
+    except (OSError, ValueError, httpx2.RequestError, httpx2.InvalidURL) as error:
         cause = error.__cause__ if isinstance(error, FileNotFoundError) else error
         problem, remedy = _explain(cause or error)
         raise InputError(name, problem, remedy) from error
@@ -206,14 +211,18 @@ def _explain(error: BaseException) -> tuple[str, str]:
         return "the repository is gated", _ACCEPT_TERMS
     if isinstance(error, RevisionNotFoundError):
         return "no such revision", "Set huggingface.revision to a branch, tag or commit it has"
-    if isinstance(error, EntryNotFoundError | FileNotFoundError):
+    if isinstance(error, EntryNotFoundError) or _unknown_path(error):
         return "no such file at this revision", "Set huggingface.filename to a file it has"
     if isinstance(error, DisabledRepoError):
         return "the hub has disabled the repository", "Read the reason on its page"
     if isinstance(error, HFValidationError | HfUriError):
         return "is no name of a file on the hub", "Set huggingface.repo to owner/name"
-    if isinstance(error, httpx2.TransportError):
+    if isinstance(error, json.JSONDecodeError):
+        return _NOT_THE_HUB
+    if isinstance(error, httpx2.RequestError | httpx2.InvalidURL):
         return _fault(error), f"Check the network, the proxy variables and HF_ENDPOINT, and {_ON}"
+    if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError):
+        return f"this machine does not let the client work ({error})", "Check SSL_CERT_FILE"
     if not isinstance(error, HfHubHTTPError):
         raise error
     status = error.response.status_code

@@ -347,12 +347,12 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.server.hub
         for start in range(0, len(body), _SLICE):
             piece = body[start : start + _SLICE]
-            self.wfile.write(piece)
-            with hub.lock:
+            with hub.lock:  # counted first: what a client has got is never missing
                 if status in (200, 206) and "Accept-Ranges" in headers:
                     hub.sent += len(piece)
                 if hub.rate:  # inside the lock: all connections share the rate
                     time.sleep(len(piece) / hub.rate)
+            self.wfile.write(piece)
         if cut_after is not None:
             self.close_connection = True
 

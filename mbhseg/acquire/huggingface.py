@@ -8,8 +8,8 @@ from typing import Any
 from huggingface_hub import is_offline_mode
 
 from mbhseg.acquire.outputs import AcquireOutputs, demand_sha256, record
-from mbhseg.download import Download, about_complete, disk_errors, download, journal_of
-from mbhseg.errors import InputError
+from mbhseg.download import Download, about_complete, download, journal_of
+from mbhseg.errors import InputError, disk_errors
 from mbhseg.excerpt import first_cases, write_directory
 from mbhseg.files import sha256 as digest_of
 from mbhseg.hub import Hub, RemoteFile
@@ -36,49 +36,64 @@ def from_hub(
 
     Raises InputError where the hub, the disk or the digest refuses.
     """
-    out.clear()
     hub = Hub()
-    if limit_cases is not None:
-        _first_cases(hub, hub.find(repo, filename, revision), sha256, limit_cases, out)
-        return
-    path = out.archive.with_name(out.archive.name + ".download")
-    remote = _kept(path, repo, filename, revision) or hub.find(repo, filename, revision)
-    _demand_hub_agrees(remote, sha256)
-    with download(hub, remote, path) as local:
-        _demand_digest(local, remote, sha256)
-        record(out, local.sha256, _source(remote, local.done, None))
-        _publish(path, out.archive)
+    with disk_errors(out.archive):
+        out.clear()
+        if limit_cases is None:
+            path = out.archive.with_name(out.archive.name + ".download")
+            remote = _kept(path, repo, filename, revision) or hub.find(repo, filename, revision)
+            _whole(hub, remote, sha256, path, out)
+        else:
+            path = out.archive.with_name(f"{out.archive.name}.first{limit_cases}.download")
+            remote = hub.find(repo, filename, revision)
+            _first_cases(hub, remote, sha256, limit_cases, path, out)
 
 
 def _kept(path: Path, repo: str, filename: str, revision: str) -> RemoteFile | None:
     """What an earlier download is of, if that makes asking the hub needless or impossible."""
     about = about_complete(path)
-    if about is None or (about["repo"], about["filename"]) != (repo, filename):
+    if about is None or not set(RemoteFile._fields) <= about.keys():
         return None
-    pinned = _COMMIT.fullmatch(revision) and about["commit"] == revision
-    if not pinned and not (is_offline_mode() and about["revision"] == revision):
+    remote = RemoteFile(**{key: about[key] for key in RemoteFile._fields})
+    pinned = _COMMIT.fullmatch(revision) and remote.commit == revision
+    known = pinned or (is_offline_mode() and remote.revision == revision)
+    if (remote.repo, remote.filename) != (repo, filename) or not known:
         return None
     _log.info("%s is here from an earlier download", path)
-    known = {key: about[key] for key in RemoteFile._fields}
-    return RemoteFile(**known)._replace(revision=revision)
+    return remote._replace(revision=revision)
+
+
+def _whole(
+    hub: Hub, remote: RemoteFile, sha256: str | None, path: Path, out: AcquireOutputs
+) -> None:
+    _demand_hub_agrees(remote, sha256)
+    with download(hub, remote, path) as local:
+        _demand_digest(local, remote, sha256)
+        record(out, local.sha256, _source(remote, local.done, None))
+        try:
+            out.archive.hardlink_to(path)
+        except OSError:  # a file system without hard links
+            _move(path, out.archive)
 
 
 def _first_cases(
-    hub: Hub, remote: RemoteFile, sha256: str | None, n: int, out: AcquireOutputs
+    hub: Hub, remote: RemoteFile, sha256: str | None, n: int, path: Path, out: AcquireOutputs
 ) -> None:
     _demand_hub_agrees(remote, sha256)
-    path = out.archive.with_name(f"{out.archive.name}.first{n}.download")
     with hub.open(remote) as stream:
         excerpt = first_cases(stream, str(remote), n)
     with download(hub, remote, path, excerpt.spans) as local:
         try:
-            with disk_errors(path):
-                write_directory(path, excerpt)
+            write_directory(path, excerpt)
         except InputError:
             local.discard()
             raise
-    record(out, digest_of(path), _source(remote, path.stat().st_size, n))
-    path.replace(out.archive)
+        record(out, digest_of(path), _source(remote, path.stat().st_size, n))
+        _move(path, out.archive)
+
+
+def _move(path: Path, archive: Path) -> None:
+    path.replace(archive)
     journal_of(path).unlink()
 
 
@@ -99,15 +114,6 @@ def _demand_digest(local: Download, remote: RemoteFile, sha256: str | None) -> N
     except InputError:
         local.discard()
         raise
-
-
-def _publish(path: Path, archive: Path) -> None:
-    """Give the complete download its final name as well."""
-    try:
-        archive.hardlink_to(path)
-    except OSError:  # a file system without hard links
-        path.replace(archive)
-        journal_of(path).unlink()
 
 
 def _source(remote: RemoteFile, size: int, limit: int | None) -> dict[str, Any]:

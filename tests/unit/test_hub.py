@@ -280,3 +280,32 @@ def test_neither_token_nor_signed_addresses_are_logged(
     assert "Retrying" in text
     assert "hf_secret" not in text
     assert "Signature" not in text
+
+
+def test_an_answer_that_is_no_json(hub: HubServer, commit: str) -> None:
+    hub.faults.append(Fault("info", status=200, times=9))
+    assert "the answer is not the hub's" in refusal()
+
+
+def test_a_disabled_repository(hub: HubServer, commit: str) -> None:
+    reason = {"X-Error-Message": "Access to this resource is disabled."}
+    hub.faults.append(Fault("head", status=403, headers=reason))
+    assert "the hub has disabled the repository" in refusal()
+
+
+def test_an_endpoint_that_is_no_address(
+    hub: HubServer, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_client_at("hub.test", monkeypatch.setattr)
+    assert "HF_ENDPOINT" in refusal()
+    assert pauses == []
+
+
+def test_certificates_that_are_not_there(
+    hub: HubServer, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/none/ca.pem")
+    point_client_at(hub.url, monkeypatch.setattr)
+    line = refusal()
+    assert "SSL_CERT_FILE" in line
+    assert "no such file at this revision" not in line
