@@ -28,16 +28,25 @@ localrules:
     data,
 
 
+rule data:
+    """The data sets only: images, masks, splits and the raters' agreement."""
+    input:
+        archives=expand("results/{dataset}/raw/archive.zip", dataset=DATASETS),
+        inventories=expand(rules.inventory.output, dataset=DATASETS),
+        splits=expand(rules.split.output, dataset=DATASETS),
+        sets=expand(rules.dataset.output, dataset=DATASETS),
+        agreements=expand(rules.agreement.output, dataset=DATASETS),
+
+
 rule all:
     """Everything the config asks for: models, predictions, scores, the report, all verified."""
     default_target: True
     input:
+        rules.data.input,
+        models=expand(rules.train.output, dataset=DATASETS, run=RUNS),
+        predictions=expand(
+            rules.infer.output, dataset=DATASETS, run=RUNS, subset="test"
+        ),
+        scores=expand(rules.evaluate.output, dataset=DATASETS, run=RUNS),
         report=expand("results/{dataset}/report", dataset=DATASETS),
         verified=expand("results/{dataset}/verified.tsv", dataset=DATASETS),
-
-
-rule data:
-    """The data sets only: images, masks, splits and the raters' agreement."""
-    input:
-        table=expand("results/{dataset}/dataset.tsv", dataset=DATASETS),
-        agreement=expand("results/{dataset}/agreement/summary.json", dataset=DATASETS),

@@ -3,48 +3,28 @@
 Light on purpose: the Snakefile imports it at every call.
 """
 
+import contextlib
 import copy
 import difflib
 import functools
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonschema
 import yaml
 
+from mbhseg.runs import Run
+
 SOURCES = ("huggingface", "archive", "phantom")
 RECIPE = ("network", "training")
 SUBSETS = ("train", "valid", "test")
-NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
-RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
 _CHANNELS = 3  # the data set's images are RGB PNGs
 
 
 class ConfigError(Exception):
     """The configuration is wrong; one line a fault, each naming its key."""
-
-
-class Run(NamedTuple):
-    """One training: an experiment's recipe on one fold with one seed."""
-
-    experiment: str
-    fold: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.experiment}-f{self.fold}-s{self.seed}"
-
-    @classmethod
-    def parse(cls, name: str) -> "Run":
-        """The run of a name such as `flexunet-f0-s137`; ValueError if it is none."""
-        match = re.fullmatch(rf"({NAME})-f([0-9]+)-s([0-9]+)", name)
-        if not match:
-            raise ValueError(f"{name!r} is not <experiment>-f<fold>-s<seed>")
-        return cls(match[1], int(match[2]), int(match[3]))
 
 
 @functools.cache
@@ -64,6 +44,34 @@ def _optional(node: dict[str, Any]) -> dict[str, Any]:
     if "properties" in loose:
         loose["properties"] = {k: _optional(v) for k, v in loose["properties"].items()}
     return loose
+
+
+def typed(value: Any, rules: Mapping[str, Any]) -> Any:
+    """The value with words turned into the numbers, booleans and nulls that the schema expects.
+
+    The engine's `--config slices='{size: 256}'` hands nested values over as text.
+    """
+    if isinstance(value, Mapping):
+        known, other = rules.get("properties", {}), rules.get("additionalProperties")
+        other = other if isinstance(other, Mapping) else {}
+        return {key: typed(item, known.get(key, other)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item, rules.get("items", {})) for item in value]
+    kinds = rules.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    nullable = "null" in kinds or None in rules.get("enum", [])
+    if isinstance(value, str) and (
+        (kinds and "string" not in kinds) or (nullable and value == "null")
+    ):
+        return _read_word(value)
+    return value
+
+
+def _read_word(word: str) -> Any:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(word)  # YAML alone takes 1e-3 for text
+    return yaml.safe_load(word)
 
 
 def check(config: Mapping[str, Any], schemas: Path) -> None:
@@ -122,7 +130,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"config: build.{key}: {name} is not defined.{_suggest(name, list(known))}"
     for name in slices["channels"]:
         if name not in config["windows"]:
-            yield f"config: slices.channels: no window {name}.{_suggest(name, list(config['windows']))}"
+            known = list(config["windows"])
+            yield f"config: slices.channels: no window {name}.{_suggest(name, known)}"
     if len(slices["channels"]) not in (1, _CHANNELS):
         yield (
             f"config: slices.channels names {len(slices['channels'])} windows. An RGB image takes "

@@ -9,11 +9,15 @@ sys.path.insert(0, workflow.basedir)  # the library lies beside the Snakefile
 
 from mbhseg import config as settings
 from mbhseg.provenance import code_digest
+from mbhseg.runs import NAME, RUN, Run
 
 BASE = Path(workflow.basedir)
 
+SCHEMAS = BASE / "config" / "schemas"
+
+config.update(settings.typed(config, settings.schema(SCHEMAS)))
 try:
-    settings.check(config, BASE / "config" / "schemas")
+    settings.check(config, SCHEMAS)
 except settings.ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -26,8 +30,8 @@ KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
 
 
 wildcard_constraints:
-    dataset=settings.NAME,
-    run=settings.RUN,
+    dataset=NAME,
+    run=RUN,
     fold=r"\d+",
     subset="|".join(settings.SUBSETS),
 
@@ -56,12 +60,12 @@ def source(kind):
 
 def recipe_of(wildcards):
     """The network and training settings of the run's experiment."""
-    return settings.recipe(config, settings.Run.parse(wildcards.run).experiment)
+    return settings.recipe(config, Run.parse(wildcards.run).experiment)
 
 
 def fold_table(wildcards):
     """The fold that the run trains on."""
-    return f"results/{wildcards.dataset}/split/fold{settings.Run.parse(wildcards.run).fold}.tsv"
+    return f"results/{wildcards.dataset}/split/fold{Run.parse(wildcards.run).fold}.tsv"
 
 
 def report_settings(wildcards):

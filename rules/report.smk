@@ -106,7 +106,9 @@ rule report:
         figures=rules.figures.output,
         models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
         previews=ancient(expand("results/{{dataset}}/models/{run}/previews", run=RUNS)),
-        predictions=ancient(expand("results/{{dataset}}/predictions/{run}/test", run=RUNS)),
+        predictions=ancient(
+            expand("results/{{dataset}}/predictions/{run}/test", run=RUNS)
+        ),
         scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
         legacy=expand("results/{{dataset}}/evaluation/{run}/legacy.json", run=RUNS),
         pictures=expand("results/{{dataset}}/evaluation/{run}/overlays.png", run=RUNS),

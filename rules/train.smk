@@ -48,7 +48,7 @@ rule summary:
     benchmark:
         "results/benchmarks/summary/{experiment}.tsv"
     wildcard_constraints:
-        experiment=settings.NAME,
+        experiment=NAME,
     conda:
         "../envs/train.yaml"
     resources:

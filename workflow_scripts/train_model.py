@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.config import Run
 from mbhseg.dataset import in_fold
 from mbhseg.files import manifest_of, read_table, write_table
 from mbhseg.job import run
 from mbhseg.nn.training import TrainOutputs, train
+from mbhseg.runs import Run
 
 
 def main(job: Any) -> None:

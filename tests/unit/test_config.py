@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mbhseg import config as settings
+from mbhseg.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,29 @@ def test_runs_are_the_product_of_experiments_folds_and_seeds(default):
     build = {"datasets": ["mbhseg25"], "experiments": ["a", "b"], "folds": [0, 2], "seeds": [1]}
     names = settings.runs({**default, "build": build})
     assert names == ["a-f0-s1", "a-f2-s1", "b-f0-s1", "b-f2-s1"]
-    assert settings.Run.parse("a-f2-s1") == ("a", 2, 1)
+    assert Run.parse("a-f2-s1") == ("a", 2, 1)
     with pytest.raises(ValueError, match="is not"):
-        settings.Run.parse("a-f2")
+        Run.parse("a-f2")
+
+
+def test_words_from_the_command_line_become_what_the_schema_expects(default, schemas):
+    words = {
+        "slices": {"size": "256", "fraction": ".5", "channels": ["brain"]},
+        "raters": {"rater": "null", "masks": "false", "ties": "lowest"},
+        "build": {"folds": ["0", "1"], "datasets": ["1"]},
+        "network": {"normalization": "null"},
+        "datasets": {"mine": {"phantom": "null", "archive": {"path": "7"}}},
+        "experiments": {"a": {"training": {"optimizer": {"learning_rate": "1e-3"}}}},
+    }
+    found = settings.typed(words, settings.schema(schemas))
+    assert found["slices"] == {"size": 256, "fraction": 0.5, "channels": ["brain"]}
+    assert found["raters"] == {"rater": None, "masks": False, "ties": "lowest"}
+    assert found["build"] == {"folds": [0, 1], "datasets": ["1"]}
+    assert found["network"] == {"normalization": None}
+    assert found["datasets"]["mine"] == {"phantom": None, "archive": {"path": "7"}}
+    optimizer = found["experiments"]["a"]["training"]["optimizer"]
+    assert optimizer == {"learning_rate": 0.001}
+    assert settings.typed(default, settings.schema(schemas)) == default
 
 
 def test_one_window_makes_grey(default):

@@ -1,0 +1,27 @@
+"""The name of a run: which experiment, on which fold, with which seed."""
+
+import re
+from typing import NamedTuple
+
+NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
+RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
+
+
+class Run(NamedTuple):
+    """One training: an experiment's recipe on one fold with one seed."""
+
+    experiment: str
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}-f{self.fold}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Run":
+        """The run of a name such as `flexunet-f0-s137`; ValueError if it is none."""
+        match = re.fullmatch(rf"({NAME})-f([0-9]+)-s([0-9]+)", name)
+        if not match:
+            raise ValueError(f"{name!r} is not <experiment>-f<fold>-s<seed>")
+        return cls(match[1], int(match[2]), int(match[3]))
