@@ -134,8 +134,7 @@ def network_input(
     shape = _target(shown, size)
     images = np.empty((planes.shape[2], *shape, CHANNELS), np.uint8)
     for k, image in enumerate(images):
-        plane = np.ascontiguousarray(shown[:, :, k])
-        grey = [resize_image(to_grey(plane, window), size) for window in windows]
+        grey = [resize_image(to_grey(shown[:, :, k], window), size) for window in windows]
         if len(grey) == 1:
             grey *= CHANNELS
         grey += [np.zeros_like(grey[0])] * (CHANNELS - len(grey))

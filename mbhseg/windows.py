@@ -32,7 +32,8 @@ def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """
     if hu.size == 0:
         return np.zeros(hu.shape, np.uint8)
-    inside = np.clip(hu.astype(np.float32, copy=False), np.float32(window.low), window.high)
+    inside = np.array(hu, np.float32, order="C")
+    np.clip(inside, np.float32(window.low), np.float32(window.high), out=inside)
     inside -= np.float32(window.low)
     # scales, rounds half to even and casts in one pass; there is no sign left to take off
     grey = cv2.convertScaleAbs(inside.reshape(-1, 1), alpha=255 / window.width)
