@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 
+from mbhseg import __version__
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import sha256, write_json
@@ -98,7 +99,10 @@ def import_run(
         "imported": {"file": Path(path).name, "sha256": sha256(path), **source},
         "parameters": built.count_params(),
         **{key: {} for key in ("training", "best", "data", "device")},
-        "versions": versions(("mbhseg", "keras", "tensorflow", "numpy", "h5py")),
+        "versions": {
+            "mbhseg": __version__,
+            **versions(("keras", "tensorflow", "numpy", "h5py")),
+        },
         "timings": {"total_seconds": time.perf_counter() - began},
     }
     write_json(run_json, record)
