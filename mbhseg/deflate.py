@@ -24,7 +24,7 @@ def crc32(data: Any, start: int = 0) -> int:
 def gzip_inflater() -> Any:
     """A decompressor of one gzip member, with zlib's interface: decompress, eof, unused_data.
 
-    It checks length and CRC when it comes to the end. Call it without a limit on the output:
-    with one it may hold back what it has, and `unconsumed_tail` does not tell.
+    It checks length and CRC when it comes to the end. With a limit on the output it may hold back
+    more than `unconsumed_tail` shows; call it again, with nothing, until it gives nothing.
     """
     return isal_zlib.decompressobj(wbits=31)

@@ -19,7 +19,9 @@ from mbhseg.errors import InputError
 MAX_BYTES = 2**31  # of voxels in one file; a head CT of 512 x 512 x 400 has 0.4 GiB as float32
 MAX_OFFSET = 2**26  # bytes before the first voxel: header and extensions
 _DEFLATE_LIMIT = 1032  # a byte of deflate never makes more bytes (zlib's documentation)
-_BLOCK = 2**14  # compressed bytes inflated at once: at most 16 MiB come out
+_GZIP = b"\x1f\x8b"
+_PACKED = 2**18  # compressed bytes that the inflater gets at once
+_PIECE = 2**20  # bytes inflated at once at most; they stay in the processor's cache
 _TRAILING = 2**16  # bytes after the voxels that are put up with (tape padding)
 _QUIET = logging.Logger("mbhseg.nifti", logging.CRITICAL + 1)  # nibabel's remarks: see `notes`
 
@@ -52,17 +54,27 @@ class Source(NamedTuple):
         """Read to the end, so that checksums are looked at; how many bytes follow the voxels."""
         return self.stream.drain(_TRAILING)
 
-    def read(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """The next voxels, first axis fastest, in the machine's byte order.
+    def read_volume(self) -> NDArray[Any]:
+        """All voxels, first axis fastest, in the machine's byte order.
 
         The stored values, or float32 after slope and intercept where the header has them.
         """
-        voxels: NDArray[Any] = np.empty(shape, self.dtype, order="F")
+        voxels: NDArray[Any] = np.empty(self.shape, self.dtype, order="F")
         got = self.stream.read_into(voxels.reshape(-1, order="F").view(np.uint8).data)
-        if got < voxels.nbytes:
-            raise EOFError(f"cut short: {got:,} of {voxels.nbytes:,} bytes of voxels")
+        _check_length(got, voxels.nbytes)
+        return self._values(voxels)
+
+    def read_plane(self) -> NDArray[Any]:
+        """The next plane [x, y], read-only; otherwise as `read_volume`."""
+        needed = self.shape[0] * self.shape[1] * self.dtype.itemsize
+        data = self.stream.read(needed)
+        _check_length(len(data), needed)
+        return self._values(np.frombuffer(data, self.dtype).reshape(self.shape[:2], order="F"))
+
+    def _values(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """The values that stored voxels stand for."""
         if not self.dtype.isnative:
-            voxels = voxels.byteswap(inplace=True).view(self.dtype.newbyteorder("="))
+            voxels = voxels.astype(self.dtype.newbyteorder("="))
         slope, intercept = self.header.get_slope_inter()
         if slope not in (None, 1.0) or intercept not in (None, 0.0):
             voxels = voxels.astype(np.float32)
@@ -71,10 +83,15 @@ class Source(NamedTuple):
         return voxels
 
 
+def _check_length(got: int, needed: int) -> None:
+    if got < needed:
+        raise EOFError(f"cut short: {got:,} of {needed:,} bytes of voxels")
+
+
 def open_volume(data: bytes) -> Source:
     """Check the header of a `.nii` or `.nii.gz` file; raises what `readable` turns."""
-    zipped = data[:2] == b"\x1f\x8b"
-    stream = _Stream(_inflate(data) if zipped else iter([data]))
+    zipped = data[:2] == _GZIP
+    stream = _Stream(data)
     header, notes = _header(stream)
     shape, dtype = _shape(header), header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -124,67 +141,72 @@ def _shape(header: nib.Nifti1Header) -> tuple[int, ...]:
 
 
 class _Stream:
-    """Blocks of bytes, read in order without ever holding all of them."""
+    """Bytes read in order, no more of them held than are asked for.
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._left = memoryview(b"")
+    Inflates the members of a gzip file one after the other, checking length and CRC of each.
+    Bytes after the last member that are no further member are given out as they are, except
+    zeros, which the format's own tools pass over too.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = memoryview(data), 0
+        self._inflater: Any = None
+        self._zipped = data[:2] == _GZIP
+        self._packed: bytes | memoryview = b""  # what the inflater has not taken yet
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes, fewer at the end."""
+        parts = []
+        while count and (part := self._some(count)):
+            parts.append(part)
+            count -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_into(self, target: memoryview) -> int:
         """Fill `target` as far as there are bytes; how many there were."""
         filled = 0
-        while filled < len(target):
-            if not self._left:
-                block = next(self._blocks, None)
-                if block is None:
-                    break
-                self._left = memoryview(block)
-            part = self._left[: len(target) - filled]
+        while filled < len(target) and (part := self._some(min(len(target) - filled, _PIECE))):
             target[filled : filled + len(part)] = part
-            self._left = self._left[len(part) :]
             filled += len(part)
         return filled
-
-    def read(self, count: int) -> bytes:
-        """The next `count` bytes, fewer at the end."""
-        buffer = bytearray(count)
-        return bytes(buffer[: self.read_into(memoryview(buffer))])
 
     def drain(self, limit: int) -> int:
         """Read to the end, so that checksums are looked at; how many bytes were left.
 
         Raises ValueError beyond `limit` bytes.
         """
-        count = len(self._left)
-        for block in self._blocks:
-            count += len(block)
-            if count > limit:
-                break
+        count = len(self.read(limit + 1))
         if count > limit:
             raise ValueError(f"goes on for more than {limit:,} bytes after the voxels")
         return count
 
+    def _some(self, limit: int) -> bytes:
+        """Between 1 and `limit` of the next bytes, none at the end."""
+        while self._zipped:
+            if self._inflater is None:
+                self._zipped = self._open_member()
+                continue
+            part: bytes = self._inflater.decompress(self._packed, limit)
+            self._packed = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                self._at -= len(self._inflater.unused_data)
+                self._inflater = None
+            if part:
+                return part
+            if self._inflater is not None:  # it has nothing left to give: it wants more
+                self._packed = self._data[self._at : self._at + _PACKED]
+                self._at += len(self._packed)
+                if not self._packed:
+                    raise EOFError("cut short: the compressed data has no end")
+        part = bytes(self._data[self._at : self._at + limit])
+        self._at += len(part)
+        return part
 
-def _inflate(data: bytes) -> Iterator[bytes]:
-    """Inflate gzip members one after the other, checking length and CRC of each.
-
-    Bytes after the last member that are no further member are given out as they are, except
-    zeros, which the format's own tools pass over too.
-    """
-    view, at = memoryview(data), 0
-    while at < len(view):
-        if view[at : at + 2] != b"\x1f\x8b":
-            yield bytes(view[at:]).lstrip(b"\0")
-            return
-        inflater = deflate.gzip_inflater()
-        count = 2**10  # at most a MiB, however well the file is packed
-        while not inflater.eof:
-            chunk = view[at : at + count]
-            if not chunk:
-                raise EOFError("cut short: the compressed data has no end")
-            block = inflater.decompress(chunk)
-            yield block
-            at += len(chunk)
-            # as much as should make a MiB, which stays in the processor's cache
-            count = min(_BLOCK, max(count * 2**20 // max(len(block), 1), 64))
-        at -= len(inflater.unused_data)
+    def _open_member(self) -> bool:
+        """Whether a member of the gzip file begins here, zeros being passed over."""
+        if self._data[self._at : self._at + 2] != _GZIP:
+            rest = bytes(self._data[self._at :])
+            self._at += len(rest) - len(rest.lstrip(b"\0"))
+            return False
+        self._inflater, self._packed = deflate.gzip_inflater(), b""
+        return True

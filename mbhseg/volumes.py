@@ -38,7 +38,7 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
     with readable(where):
         source = open_volume(data)
         affine = _affine(source.header)
-        voxels = source.read(source.shape)
+        voxels = source.read_volume()
         notes = (*source.notes, *_finish(source))
         header = source.header
         header["scl_slope"] = header["scl_inter"] = np.nan  # used up, as nibabel has it
@@ -86,7 +86,7 @@ class PlaneReader:
         """Yield each plane once, in `parse_nifti`'s number type."""
         for _ in range(self.shape[2]):
             with readable(self.where):
-                plane = self._source.read(self.shape[:2])
+                plane = self._source.read_plane()
             yield plane
         with readable(self.where):
             self.notes += _finish(self._source)
