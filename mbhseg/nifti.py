@@ -48,6 +48,7 @@ class Source(NamedTuple):
     notes: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    scale: tuple[float, float] | None  # slope and intercept, if the file has them
     stream: "_Stream"
 
     def finish(self) -> int:
@@ -75,11 +76,10 @@ class Source(NamedTuple):
         """The values that stored voxels stand for."""
         if not self.dtype.isnative:
             voxels = voxels.astype(self.dtype.newbyteorder("="))
-        slope, intercept = self.header.get_slope_inter()
-        if slope not in (None, 1.0) or intercept not in (None, 0.0):
+        if self.scale is not None:
             voxels = voxels.astype(np.float32)
-            voxels *= np.float32(slope)
-            voxels += np.float32(intercept)
+            voxels *= np.float32(self.scale[0])
+            voxels += np.float32(self.scale[1])
         return voxels
 
 
@@ -101,7 +101,9 @@ def open_volume(data: bytes) -> Source:
         raise ValueError(f"the header asks for {needed:,} bytes of voxels, more than {MAX_BYTES:,}")
     if needed > len(data) * (_DEFLATE_LIMIT if zipped else 1):
         raise EOFError(f"cut short: {len(data):,} bytes cannot hold {needed:,} bytes of voxels")
-    return Source(header, tuple(notes), shape, dtype, stream)
+    scale = header.get_slope_inter()
+    scaled = scale not in ((None, None), (1.0, 0.0))
+    return Source(header, tuple(notes), shape, dtype, scale if scaled else None, stream)
 
 
 def _header(stream: "_Stream") -> tuple[nib.Nifti1Header, list[str]]:

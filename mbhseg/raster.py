@@ -118,8 +118,8 @@ def read_soft(path: str | Path) -> NDArray[np.float32]:
 
 def classes_in(labels: Labels) -> str:
     """Keys of the classes in a mask, in the order of the labels: `IPH,SAH`; empty if none."""
-    present = np.bincount(labels[labels != 0], minlength=len(CLASSES))
-    return ",".join(c.key for c in FOREGROUND if present[c.label])
+    present = int(np.bitwise_or.reduce(np.uint8(1) << labels, axis=None))  # a bit a label
+    return ",".join(c.key for c in FOREGROUND if present >> c.label & 1)
 
 
 def run(

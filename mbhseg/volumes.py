@@ -126,8 +126,11 @@ def labels_of(planes: PlaneReader) -> NDArray[np.uint8]:
     """Labels [x, y, z] as uint8 of the planes, none of which may have been read before."""
     labels = np.zeros(planes.shape, np.uint8, order="F")
     for k, plane in enumerate(planes):
-        if plane.any():  # NaN counts as something
-            labels[:, :, k] = _to_labels(plane, planes.where)
+        if plane.dtype.kind == "f":
+            if plane.any():  # NaN counts as something
+                labels[:, :, k] = _whole(plane, planes.where)
+        elif _check_range(plane, planes.where):
+            labels[:, :, k] = plane
     return labels
 
 
@@ -156,14 +159,16 @@ def _whole(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return labels
 
 
-def _check_range(values: NDArray[Any], where: str) -> None:
-    if values.size and (values.min() < 0 or values.max() >= len(CLASSES)):
-        odd = values.max() if values.max() >= len(CLASSES) else values.min()
+def _check_range(values: NDArray[Any], where: str) -> bool:
+    """Whether there is a label but 0; raises InputError if one is no class."""
+    low, high = values.min(initial=0), values.max(initial=0)
+    if low < 0 or high >= len(CLASSES):
         raise InputError(
             where,
-            f"label {odd:g} is outside 0..{len(CLASSES) - 1}",
+            f"label {high if high >= len(CLASSES) else low:g} is outside 0..{len(CLASSES) - 1}",
             "Map it to a class or exclude it",
         )
+    return bool(high)
 
 
 def voxel_ml(affine: NDArray[Any]) -> float:
