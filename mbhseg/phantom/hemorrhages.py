@@ -137,11 +137,11 @@ class Parafalcine(Bleed):
 
     def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
         self.side = side
-        self.thick = float(rng.uniform(3.5, 6.0)) * growth
+        self.thick = float(rng.uniform(4.0, 6.5)) * growth
         self.y, self.length = float(rng.uniform(-45, 10)), float(rng.uniform(30, 45))
         self.tentorial = bool(rng.random() < 0.5)
         self.ml = self.thick * self.length * 1.6 * 40 / 1000 * 0.6
-        self.texture = _texture(rng, 56, 70)
+        self.texture = _texture(rng, 57, 71)
         self._ripple = Waves(rng, 35, 4)
 
     def distance(self, brain: Brain) -> Field:
@@ -177,7 +177,7 @@ class SulcalSubarachnoid(Bleed):
         self.swell = float(rng.uniform(1.0, 1.7))
         self.ml = self.radius**2 * 0.012
         self.side = side
-        self.texture = _texture(rng, 56, 70)
+        self.texture = _texture(rng, 57, 71)
         self._ripple = Waves(rng, 25, 5)
 
     def distance(self, brain: Brain) -> Field:
@@ -201,7 +201,7 @@ class BasalSubarachnoid(Bleed):
         self.other = float(rng.uniform(0.45, 1.0))
         self.swell = float(rng.uniform(0.6, 1.2)) * growth
         self.ml = self.spread * 0.5
-        self.texture = _texture(rng, 56, 70)
+        self.texture = _texture(rng, 57, 71)
         self._ripple = Waves(rng, 25, 5)
 
     def distance(self, brain: Brain) -> Field:

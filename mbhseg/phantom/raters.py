@@ -73,7 +73,7 @@ def readings(spec: PhantomSpec, index: int, rater: int, bleeds: Sequence[Bleed])
                 _WANDER[bleed.label] * care,
                 Waves(rng, 26, 6),
                 Waves(rng, 30, 6),
-                float(rng.uniform(1.0, 2.0)) if bleed.label == SAH else 9.0,
+                float(rng.uniform(1.2, 2.4)) if bleed.label == SAH else 9.0,
             )
         )
     return found

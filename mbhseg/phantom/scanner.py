@@ -48,7 +48,7 @@ def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Scan:
     turn = _rotation(2, yaw) @ _rotation(0, pitch) @ _rotation(1, roll)
     centre = (float(rng.normal(4, 5)), float(rng.normal(0, 5)), float(rng.uniform(-3, 3)))
     tilt = float(rng.uniform(2, 15)) if rng.random() < 0.7 else 0.0
-    noise = float(rng.uniform(2.2, 4.4))
+    noise = float(rng.uniform(2.0, 4.0))
     blur = float(rng.uniform(0.45, 0.8))
     padding = (-2048, -3024, -1024, None)[int(rng.choice(4, p=(0.45, 0.25, 0.2, 0.1)))]
     dtype = np.int32 if rng.random() < 0.5 else np.int16

@@ -44,7 +44,7 @@ def bleeds(name: str, rng: np.random.Generator, head: Head) -> list[Bleed]:
     side = 1 if rng.random() < 0.5 else -1
 
     def growth() -> float:  # mostly of decent size, with a tail of small ones
-        return float(rng.choice((0.55, 0.85, 1.0, 1.15), p=(0.1, 0.2, 0.4, 0.3)))
+        return float(rng.choice((0.6, 0.85, 1.0, 1.15), p=(0.08, 0.2, 0.4, 0.32)))
 
     def chance(p: float) -> bool:
         return bool(rng.random() < p)
