@@ -15,7 +15,7 @@ from mbhseg.phantom.scenarios import bleeds, scenario
 from mbhseg.phantom.spec import PhantomSpec, case_id, check, patient_index, rng_for, visit
 
 OEDEMA = 19.0  # HU
-FADING = 3.0  # HU a bleed has lost when its patient is scanned again, days later
+FADING = 6.0  # HU a bleed has lost when its patient is scanned again, days later
 _SAMPLES = 2  # through a slice's thickness
 
 

@@ -119,9 +119,7 @@ class Subdural(Bleed):
         azimuth = np.rad2deg(np.arctan2(p.y + 4, np.maximum(lateral, 0.1) * 1.2))
         s = ((azimuth - self.azimuth) / self.reach) ** 2 + ((p.z - self.z) / self.height) ** 2
         profile = self.thick * (1 - s**2) * (1 + 0.15 * self._ripple(p))
-        # along the convexity only: not on the walls between the fossae of the skull's base
-        rim = np.sqrt((p.x / 67) ** 2 + ((p.y + 4) / 84) ** 2 + (np.maximum(p.z, 0) / 72) ** 2)
-        return np.minimum(np.minimum(profile, (rim - 0.7) * 60), (lateral - 1.5) * 0.7)
+        return np.minimum(profile, (lateral - 1.5) * 0.7)
 
     def squeeze(self, shell: Shell) -> Field:
         return np.clip(self._profile(shell.p), 0, None)

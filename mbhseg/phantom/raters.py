@@ -31,7 +31,7 @@ _TEAMS = {
 _CONFUSION = {EDH: 0.07, IPH: 0.03, IVH: 0.0, SAH: 0.04, SDH: 0.02}
 # Wander of the edge in mm, one standard deviation, and the factor on a rater's bias: thick clots
 # are drawn with a free hand, films of blood are followed
-_WANDER = {EDH: 1.3, IPH: 1.0, IVH: 0.8, SAH: 0.5, SDH: 0.9}
+_WANDER = {EDH: 1.3, IPH: 1.0, IVH: 0.8, SAH: 0.5, SDH: 0.75}
 _FREEDOM = {EDH: 1.3, IPH: 1.2, IVH: 0.8, SAH: 0.5, SDH: 0.8}
 _REACH = 6.0  # mm from a bleed beyond which no rater draws
 
