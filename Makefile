@@ -7,9 +7,10 @@ STAMP := .venv/.locked
 
 .PHONY: demo test slow lint format bench lock envs clean
 
+# --no-deps: the lock is complete, and pip would look for newer releases of `package[extra]`, which have no hash
 $(STAMP): requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	touch $@
 
 demo: $(STAMP)  ## the whole pipeline on the phantom; ends with results/phantom/report/index.html
