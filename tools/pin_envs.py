@@ -20,7 +20,7 @@ DATA = (
 )
 ROOTS = {
     "data": DATA,
-    "train": (*DATA, "keras", "tensorflow", "matplotlib"),
+    "train": (*DATA, "keras", "tensorflow", "matplotlib", "pydicom", "python-gdcm", "highdicom"),
     "report": (*DATA, "matplotlib", "jinja2", "pyyaml"),
 }
 HEADER = "# Made by `make envs` from requirements.lock; a test holds the two together.\n"
