@@ -16,8 +16,8 @@ rule fetch_hub:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         source=source("huggingface"),
         code=code("acquire_hub"),
@@ -42,8 +42,8 @@ rule link_archive:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=grows(500),
+        runtime=grows(30),
     params:
         sha256=lambda wildcards: source("archive")(wildcards).get("sha256"),
         code=code("acquire_archive"),
@@ -66,8 +66,8 @@ rule make_phantom:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=grows(1500),
+        runtime=grows(60),
     params:
         spec=source("phantom"),
         code=code("acquire_phantom"),

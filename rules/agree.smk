@@ -15,8 +15,8 @@ rule agree:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=800,
-        runtime=120,
+        mem_mb=grows(800),
+        runtime=grows(120),
     params:
         consensus=CONSENSUS,
         code=code("agree_raters"),
@@ -38,8 +38,8 @@ rule agreement:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
     params:
         code=code("agree_summary"),
     script:

@@ -45,6 +45,11 @@ def code(script):
     return code_digest(BASE / "workflow_scripts" / f"{script}.py")
 
 
+def grows(amount):
+    """Resource that grows with each try of a job: MiB of memory, minutes of run time."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def named(kind):
     """Constraint of the wildcard `dataset` to the data sets of one kind of source."""
     names = [

@@ -26,8 +26,8 @@ rule evaluate:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=grows(1500),
+        runtime=grows(120),
     params:
         consensus=CONSENSUS,
         folder=subpath(output.summary, parent=True),
@@ -53,8 +53,8 @@ rule legacy:
         "../envs/train.yaml"
     threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grows(4000),
+        runtime=grows(120),
         gpu=1,
     params:
         batch_size=config["inference"]["batch_size"],

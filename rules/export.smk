@@ -15,8 +15,8 @@ rule export_images:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         code=code("export_images"),
     script:
@@ -40,8 +40,8 @@ rule export_nnunet:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         consensus=CONSENSUS,
         code=code("export_nnunet"),

@@ -19,8 +19,8 @@ rule infer:
         "../envs/train.yaml"
     threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=grows(4000),
+        runtime=grows(240),
         gpu=1,
     params:
         batch_size=config["inference"]["batch_size"],

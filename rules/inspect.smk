@@ -19,8 +19,8 @@ rule inspect:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=800,
-        runtime=120,
+        mem_mb=grows(800),
+        runtime=grows(120),
     params:
         code=code("inspect_cases"),
     script:
@@ -55,8 +55,8 @@ rule inventory:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
     params:
         code=code("inspect_inventory"),
     script:
@@ -77,8 +77,8 @@ rule gate:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         on_error=config["qc"]["on_error"],
         code=code("inspect_gate"),

@@ -47,8 +47,8 @@ rule figures:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=grows(1500),
+        runtime=grows(30),
     params:
         code=code("report_figures"),
     script:
@@ -83,8 +83,8 @@ rule score_figures:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=grows(1500),
+        runtime=grows(30),
     params:
         consensus=CONSENSUS,
         code=code("report_scores"),
@@ -127,8 +127,8 @@ rule report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=grows(1500),
+        runtime=grows(30),
     params:
         root=subpath(output.page, parent=True),
         runs=RUNS,

@@ -17,8 +17,8 @@ rule slice:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=800,
-        runtime=120,
+        mem_mb=grows(800),
+        runtime=grows(120),
     params:
         size=config["slices"]["size"],
         windows=WINDOWS,

@@ -17,8 +17,8 @@ rule split:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         split={key: value for key, value in config["split"].items() if key != "file"},
         keep=KEEP,
@@ -41,8 +41,8 @@ rule leakage:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         allowed=config["split"]["by"] == "slice",
         code=code("split_leakage"),
@@ -69,8 +69,8 @@ rule dataset:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         code=code("split_dataset"),
     script:

@@ -27,8 +27,8 @@ rule train:
         "../envs/train.yaml"
     threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
     resources:
-        mem_mb=6000,
-        runtime=1440,
+        mem_mb=grows(6000),
+        runtime=grows(1440),
         gpu=1,
     params:
         recipe=recipe_of,
@@ -52,8 +52,8 @@ rule summary:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=3000,
-        runtime=10,
+        mem_mb=grows(3000),
+        runtime=grows(10),
     params:
         network=lambda wildcards: settings.recipe(config, wildcards.experiment)[
             "network"

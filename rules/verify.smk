@@ -19,8 +19,8 @@ rule verify:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         root=subpath(output.table, parent=True),
         code=code("verify_results"),
