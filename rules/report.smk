@@ -99,6 +99,11 @@ rule report:
         source="results/{dataset}/raw/source.json",
         cases="results/{dataset}/inventory/cases.tsv",
         findings="results/{dataset}/inventory/findings.tsv",
+        thumbnails=ancient(
+            gather.shard(
+                "results/{{dataset}}/inventory/shards/{scatteritem}.thumbnails"
+            )
+        ),
         table="results/{dataset}/dataset.tsv",
         balance="results/{dataset}/split/balance.tsv",
         agreement=rules.agreement.output.summary,

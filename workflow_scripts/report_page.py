@@ -14,6 +14,7 @@ def main(job: Any) -> None:
         job.wildcards.dataset,
         job.params.runs,
         config=job.params.settings,
+        thumbnails=job.input.thumbnails,
         first_fold=job.params.first_fold,
         commit=git_state()["commit"],
     )

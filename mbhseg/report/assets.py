@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import cv2
+
 from mbhseg.errors import InputError
+from mbhseg.png import read_image
 
 _PNG_HEADER = struct.Struct(">8s8xII")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SMALL_QUALITY = 70  # of WebP, 1 to 100
 
 
 class Picture(NamedTuple):
@@ -51,6 +55,15 @@ class Assets:
     def picture_if_any(self, source: str | Path, place: str, alt: str) -> Picture | None:
         """As `picture`, or None if there is no such file."""
         return self.picture(source, place, alt) if Path(source).is_file() else None
+
+    def small(self, source: str | Path, place: str, alt: str) -> Picture:
+        """Put a picture, lossy and small, as WebP at `place`; InputError if it is no image."""
+        pixels = read_image(source)
+        target = self._folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        quality = [cv2.IMWRITE_WEBP_QUALITY, SMALL_QUALITY]
+        target.write_bytes(cv2.imencode(".webp", pixels[:, :, ::-1], quality)[1].tobytes())
+        return Picture(quote(place), pixels.shape[1], pixels.shape[0], alt)
 
     def download(self, source: str | Path, place: str) -> Download:
         """Copy any file to `place` below the page's folder; FileNotFoundError if it is missing."""

@@ -1,4 +1,4 @@
-"""What the report says about the data: inventory, findings, split, agreement of the raters."""
+"""What the report says about the data: inventory, split, agreement of the raters."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +10,6 @@ from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.dataset import class_counts
 from mbhseg.files import read_json, read_table
 
-SEVERITIES = ("error", "warning", "info")
-MAX_FINDINGS = 200  # rows on the page; the whole table is a file beside it
-
 
 class Fact(NamedTuple):
     """A line of a list of facts."""
@@ -22,25 +19,18 @@ class Fact(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """The data set in numbers, and what the inspection found.
-
-    `findings` are rows of findings.tsv, errors first, at most MAX_FINDINGS of `n_findings`;
-    `excluded` are the cases left out.
-    """
+    """The data set in numbers."""
 
     n_cases: int
     n_patients: int
     n_slices: int
     raters: str
     facts: list[Fact]
-    findings: list[dict[str, Any]]
-    n_findings: dict[str, int]
-    excluded: list[str]
 
 
-def inventory(cases_tsv: Path, findings_tsv: Path) -> Inventory:
-    """Sum up inventory/cases.tsv and findings.tsv; excluded cases do not count in the numbers."""
-    every, found = read_table(cases_tsv), read_table(findings_tsv)
+def inventory(cases_tsv: Path) -> Inventory:
+    """Sum up inventory/cases.tsv; excluded cases do not count."""
+    every = read_table(cases_tsv)
     cases = every[every["status"] != "excluded"]
     raters = cases["raters"].map(lambda text: [r for r in str(text).split(",") if r])
     names = sorted({rater for row in raters for rater in row}, key=lambda r: (len(r), r))
@@ -59,21 +49,12 @@ def inventory(cases_tsv: Path, findings_tsv: Path) -> Inventory:
             ", ".join(f"{k} on {n:,} case{'s' if n != 1 else ''}" for k, n in a_case.items()),
         ),
     ]
-    order = {name: n for n, name in enumerate(SEVERITIES)}
-    found = found.assign(_order=found["severity"].map(order).fillna(len(order)))
-    found = found.sort_values("_order", kind="stable").drop(columns="_order")
     return Inventory(
         len(cases),
         int(cases["patient"].nunique()),
         int(cases["n_slices"].sum()),
         f"{len(names)}",
         facts,
-        [
-            {str(k): v for k, v in row.items()}
-            for row in found.head(MAX_FINDINGS).to_dict("records")
-        ],
-        {name: int((found["severity"] == name).sum()) for name in SEVERITIES},
-        sorted(every.loc[every["status"] == "excluded", "case"]),
     )
 
 

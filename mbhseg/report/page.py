@@ -13,12 +13,12 @@ from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, read_json
 from mbhseg.report.assets import Assets
 from mbhseg.report.dataset import (
-    MAX_FINDINGS,
     agreement_summary,
     image_counts,
     inventory,
     split_rows,
 )
+from mbhseg.report.quality import MAX_FINDINGS, MAX_THUMBNAILS, quality
 from mbhseg.report.runs import NAMES, flatten, headlines, run_report
 from mbhseg.report.viewer import write_viewer
 from mbhseg.splits import SUBSETS
@@ -36,6 +36,7 @@ def build(
     runs: Sequence[str],
     *,
     config: Mapping[str, Any],
+    thumbnails: Sequence[str | Path] = (),
     first_fold: int = 0,
     command: str | None = None,
     commit: str | None = None,
@@ -49,6 +50,7 @@ def build(
         dataset: the data set's name.
         runs: names of the runs to show; none makes a report of the data alone.
         config: the settings to print.
+        thumbnails: folders of `<case>.png` from the inspection.
         first_fold: the fold that dataset/ is laid out by.
         command: the command line to print, if known.
         commit: the state of the code to print, if known.
@@ -70,7 +72,7 @@ def build(
                 "commit": commit,
                 "version": __version__,
                 "config": flatten(dict(config)),
-                **_data(root, first_fold, assets),
+                **_data(root, first_fold, [Path(folder) for folder in thumbnails], assets),
                 **_runs(root, runs, assets),
                 "style": assets.text("report.css", _static("report.css")),
             }
@@ -80,7 +82,9 @@ def build(
         raise InputError(error.filename, "is missing", "Run the workflow again") from error
 
 
-def _data(root: Path, first_fold: int, assets: Assets) -> dict[str, Any]:
+def _data(
+    root: Path, first_fold: int, thumbnails: Sequence[Path], assets: Assets
+) -> dict[str, Any]:
     tables = root / "inventory"
     digest = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
     folder = root / "figures"
@@ -94,8 +98,10 @@ def _data(root: Path, first_fold: int, assets: Assets) -> dict[str, Any]:
     return {
         "digest": digest,
         "source": flatten(read_json(root / "raw" / "source.json")),
-        "inventory": inventory(tables / "cases.tsv", tables / "findings.tsv"),
+        "inventory": inventory(tables / "cases.tsv"),
+        "quality": quality(tables / "cases.tsv", tables / "findings.tsv", thumbnails, assets),
         "max_findings": MAX_FINDINGS,
+        "max_thumbnails": MAX_THUMBNAILS,
         "split": split_rows(root / "split" / "balance.tsv"),
         "counts": image_counts(root / "dataset.tsv", root / "split" / f"fold{first_fold}.tsv"),
         "agreement": agreement_summary(root / "agreement" / "summary.json"),

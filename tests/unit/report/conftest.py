@@ -17,18 +17,20 @@ import mbhseg.figures.agreement
 import mbhseg.figures.cases
 import mbhseg.figures.dataset
 import mbhseg.figures.scores
-from mbhseg import agreement, dataset, evaluation, raster, slices, splits
+from mbhseg import agreement, dataset, evaluation, inspection, raster, slices, splits
 from mbhseg.archive import Archive
-from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.classes import KEYS
 from mbhseg.files import manifest_of, read_table, sha256, write_json, write_table
 from mbhseg.png import write_png
 from mbhseg.predictions import write_case
 from mbhseg.raters import Consensus, consensus
 from mbhseg.report.page import build
-from mbhseg.volumes import image_array, label_array, nifti_bytes, voxel_ml
+from mbhseg.volumes import label_array, nifti_bytes
 from mbhseg.windows import Window
 
 RUNS = ("flexunet-f0-s137", "wide-f0-s7")
+OUT_OF_RANGE, CUT_SHORT = "ID_0000000e_ID_0000000e0e", "ID_0000000f_ID_0000000f0f"
+THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
 REPORT: dict[str, Any] = {
     "config": {"slices": {"size": 32, "channels": ["brain"]}, "qc": {"on_error": "fail"}},
     "command": "snakemake --cores 2",
@@ -39,7 +41,10 @@ WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 
 
 @pytest.fixture(scope="session")
 def archive_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve heads of eleven patients, tilted; raters 1 to 3, one case with a single rater."""
+    """Twelve heads of eleven patients, tilted; raters 1 to 3, one case with a single rater.
+
+    Two more that the inspection excludes: one with a label out of range, one cut short.
+    """
     path = tmp_path_factory.mktemp("archive") / "archive.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for n in range(12):
@@ -47,6 +52,12 @@ def archive_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, volume, affine in _head(n):
                 image = nib.Nifti1Image(volume, affine)
                 archive.writestr(f"set/{case}/{name}.nii.gz", nifti_bytes(image))
+        for name, volume, affine in _head(20):
+            odd = volume + np.uint16(7) * (volume > 0) if name == "label_annot_2" else volume
+            data = nifti_bytes(nib.Nifti1Image(odd, affine))
+            archive.writestr(f"set/{OUT_OF_RANGE}/{name}.nii.gz", data)
+            data = nifti_bytes(nib.Nifti1Image(volume, affine))
+            archive.writestr(f"set/{CUT_SHORT}/{name}.nii.gz", data[: len(data) // 2])
     return path
 
 
@@ -89,53 +100,16 @@ def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def write_inventory(archive: Archive, root: Path) -> None:
-    """The inventory's tables of all cases, with findings that tempt a careless page."""
-    cases, counts = [], []
-    for case, files in archive.cases.items():
-        scan = archive.nifti(files.image)
-        labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
-        drawn = {k for v in labels.values() for k in np.unique(v)} - {0}
-        hu = image_array(scan)
-        zooms = scan.header.get_zooms()[:3]
-        cases.append(
-            {
-                "case": case,
-                "patient": files.patient,
-                "n_slices": hu.shape[2],
-                "raters": ",".join(map(str, labels)),
-                **dict(zip(("size_x", "size_y"), hu.shape[:2], strict=True)),
-                **dict(
-                    zip(("spacing_x", "spacing_y", "spacing_z"), map(float, zooms), strict=True)
-                ),
-                "voxel_ml": voxel_ml(scan.affine),
-                "orientation": "".join(nib.aff2axcodes(scan.affine)),
-                "tilt_deg": 0.0,
-                "image_dtype": str(hu.dtype),
-                "hu_min": int(hu.min()),
-                "hu_max": int(hu.max()),
-                "classes": ",".join(c.key for c in FOREGROUND if c.label in drawn),
-                "status": "ok",
-            }
-        )
-        for rater, volume in labels.items():
-            voxels = np.stack([(volume == c.label).sum(axis=(0, 1)) for c in FOREGROUND], axis=-1)
-            for z in np.flatnonzero(voxels.sum(axis=1)):
-                counts.append((case, z, rater, *voxels[z]))
-    write_table(root / "inventory/cases.tsv", pd.DataFrame(cases))
-    write_table(
-        root / "inventory/slices.tsv",
-        pd.DataFrame(counts, columns=["case", "slice", "rater", *KEYS]),
-    )
+    """The inspection of all cases, with findings that tempt a careless page."""
+    found = inspection.inspect_cases(archive, archive.cases, root / THUMBNAILS)
+    tables = inspection.merge([found])
+    write_table(root / "inventory/cases.tsv", tables.cases)
+    write_table(root / "inventory/slices.tsv", tables.slices)
+    hostile = ("<b>&\"x'</b>", "<script>alert(1)</script>", "error", "a < b & c", "Rename it")
     first = next(iter(archive.cases))
-    findings = [
-        (first, f"{first}/image.nii.gz", "warning", "HU up to 31701", "Look at the scan"),
-        (first, f"{first}/label_annot_1.nii.gz", "info", "rater 1 drew nothing", "None needed"),
-        ("<b>&\"x'</b>", "<script>alert(1)</script>", "error", "a < b & c", "Rename it"),
-    ]
-    write_table(
-        root / "inventory/findings.tsv",
-        pd.DataFrame(findings, columns=["case", "file", "severity", "what", "remedy"]),
-    )
+    odd = (first, f"{first}/image.nii.gz", "warning", "<i>HU</i> up to 31701", "Look at the scan")
+    findings = pd.DataFrame([odd, hostile], columns=tables.findings.columns)
+    write_table(root / "inventory/findings.tsv", pd.concat([tables.findings, findings]))
 
 
 def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: bool = False) -> None:
@@ -198,8 +172,9 @@ def finish(archive_path: Path, root: Path, size: int = 32, runs: tuple[str, ...]
     write_json(root / "raw/source.json", {"kind": "archive", "sha256": digest})
     with Archive(archive_path) as archive:
         write_inventory(archive, root)
-        names = list(archive.cases)
-    cases = read_table(root / "inventory/cases.tsv")
+    every = read_table(root / "inventory/cases.tsv")
+    cases = every[every["status"] != "excluded"]
+    names = list(cases["case"])
     counts = read_table(root / "inventory/slices.tsv")
     agreement.run(archive_path, names, root / "agreement/shards/1-of-1.csv")
     agreement.summarise_shards(
@@ -282,7 +257,7 @@ def drawn(draw: Callable[[Path], None], results: Path) -> Path:
 def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a report on one run."""
     folder = tmp_path_factory.mktemp("page") / "report"
-    build(folder, drawn, "phantom", RUNS[:1], **REPORT)
+    build(folder, drawn, "phantom", RUNS[:1], thumbnails=[drawn / THUMBNAILS], **REPORT)
     return folder
 
 

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import pytest
 
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
-from mbhseg.files import read_json, write_json
+from mbhseg.files import read_json, read_table, write_json, write_table
+from mbhseg.png import read_image
+from mbhseg.report.assets import Assets
 from mbhseg.report.page import INDEX, build, render, unique_slugs
+from mbhseg.report.quality import Quality, quality
 from mbhseg.report.runs import as_text, duration, flatten
 
 RUN = "flexunet-f0-s137"
+THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
 
@@ -134,7 +139,7 @@ def test_same_results_same_bytes_wherever_they_lie(report, drawn, tmp_path, sett
     moved = tmp_path / "elsewhere"
     shutil.copytree(drawn, moved)
     other = moved / "report"
-    build(other, moved, "phantom", [RUN], **settings)
+    build(other, moved, "phantom", [RUN], thumbnails=[moved / THUMBNAILS], **settings)
     names = sorted(p.relative_to(report) for p in report.rglob("*") if p.is_file())
     assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
     for name in names:
@@ -224,13 +229,52 @@ def test_macro_means_over_different_classes_are_marked(drawn, tmp_path):
 def test_data_and_provenance_are_on_the_page(page, drawn):
     text = " ".join("".join(data for _, data in page.texts).split())
     assert "12 scans of 11 patients, 84 slices, 3 raters, 1 trained model." in text
-    assert "1 error, 1 warning, 1 note" in text
     assert (drawn / "raw/archive.zip.sha256").read_text().split()[0] in text
     assert "snakemake --cores 2" in text
     assert "slices.size" in text
     assert text.count("Research only") == 2
     folds = [row[1] for row in page.rows if row and row[0] in ("0", "1", "all") and len(row) == 11]
     assert folds == ["train", "valid", "train", "valid", "test"]
+
+
+def test_flagged_cases_are_shown_and_excluded_ones_listed(page, report, drawn):
+    text = " ".join("".join(data for _, data in page.texts).split())
+    cases = read_table(drawn / "inventory/cases.tsv")
+    found = read_table(drawn / "inventory/findings.tsv")
+    n = {kind: int((found["severity"] == kind).sum()) for kind in ("error", "warning", "info")}
+    assert f"found {n['error']} errors, {n['warning']} warnings, {n['info']} notes" in text
+    excluded = sorted(cases.loc[cases["status"] == "excluded", "case"])
+    assert len(excluded) == 2
+    assert "2 cases were left out" in text
+    for case in excluded:
+        why = found[(found["case"] == case) & (found["severity"] == "error")]
+        row = page.row(case)
+        assert row[1] == "; ".join(why["what"].unique())
+        assert row[2] == "; ".join(why["remedy"].unique())
+    flagged = {*found.loc[found["severity"] != "info", "case"]} & {*cases["case"]}
+    shown = {image["alt"].split()[2] for image in page.of("img") if "img/qc/" in image["src"]}
+    assert {*excluded} < flagged
+    unreadable = {case for case in flagged if not (drawn / THUMBNAILS / f"{case}.png").is_file()}
+    assert len(unreadable) == 1
+    assert shown == flagged - unreadable
+    assert "no picture" in text
+    for image in page.of("img"):
+        if "img/qc/" in image["src"]:
+            case = image["alt"].split()[2]
+            kept = read_image(drawn / THUMBNAILS / f"{case}.png").astype(int)
+            small = read_image(report / image["src"])
+            assert small.shape == kept.shape
+            assert abs(small - kept).mean() < 6
+
+
+def test_no_finding_no_flag(tmp_path):
+    rows = {"case": ["a"], "status": ["ok"]}
+    write_table(tmp_path / "cases.tsv", pd.DataFrame(rows))
+    none = pd.DataFrame(columns=["case", "file", "severity", "what", "remedy"])
+    write_table(tmp_path / "findings.tsv", none)
+    tables = tmp_path / "cases.tsv", tmp_path / "findings.tsv"
+    found = quality(*tables, [], Assets(tmp_path))
+    assert found == Quality([], dict.fromkeys(("error", "warning", "info"), 0), [], 0, 0, 0)
 
 
 def test_data_alone_makes_a_report_without_runs(drawn, tmp_path):
