@@ -35,6 +35,7 @@ rule data:
         inventories=expand(rules.inventory.output, dataset=DATASETS),
         splits=expand(rules.split.output, dataset=DATASETS),
         sets=expand(rules.dataset.output, dataset=DATASETS),
+        annotations=expand(rules.annotations.output, dataset=DATASETS),
         agreements=expand(rules.agreement.output, dataset=DATASETS),
 
 

@@ -1,6 +1,7 @@
 """The PNG data set in the seed's folder layout, put together from shards without copying.
 
 dataset/{train,valid,test}/{images,masks}/<case>_<zzz>.png, and a manifest of what lies where.
+Beside it, annotations/{rater<k>,soft}/<case>_<zzz>.png: what each rater drew, whatever the split.
 """
 
 import errno
@@ -19,6 +20,8 @@ from mbhseg.splits import SUBSETS, members
 
 COLUMNS = ("subset", "case", "slice", "image", "mask", "classes", "image_sha256", "mask_sha256")
 KINDS = ("images", "masks")
+ANNOTATION_COLUMNS = ("case", "slice", "annotation", "mask", "classes", "mask_sha256")
+_CONSENSUS = "consensus"  # lies in the data set
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 
 SliceId = tuple[str, int]  # case and voxel plane
@@ -102,6 +105,42 @@ def assemble(
                 paths = [f"{inside}/{place}" for place in places]
                 rows.append((subset, case, index, *paths, mask.classes, image.sha256, mask.sha256))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_table(out_table, table)
+    return table
+
+
+def assemble_annotations(
+    shards: Iterable[tuple[str | Path, pd.DataFrame]],
+    *,
+    root: str | Path,
+    out_dir: str | Path,
+    out_table: str | Path,
+) -> pd.DataFrame:
+    """Put every rater's masks, and the votes if they are stored, into one folder, and list them.
+
+    `shards` are pairs of a folder and its manifest as rasterize writes them. The files are laid
+    as those of `assemble`, to `out_dir`/<annotation>/<case>_<zzz>.png, where `annotation` is
+    `rater<k>` (mask PNGs: `raster.read_mask`) or `soft` (votes: `raster.read_votes`). The manifest
+    has the columns case, slice, annotation, mask (path relative to `root`), classes (in the mask;
+    empty for votes), mask_sha256; rows by case, slice, annotation; none if rasterize was told to
+    write no masks but the consensus. It does not depend on the shards. Returns the manifest.
+
+    Raises InputError as `gather`, and for a file that is gone.
+    """
+    shards, root, out_dir = list(shards), Path(root), Path(out_dir)
+    inside = out_dir.relative_to(root).as_posix()
+    files = [file for _, manifest in shards for file in manifest["file"]]
+    kinds = {PurePosixPath(file).parent.as_posix() for file in files} - {_CONSENSUS}
+    Path(out_table).unlink(missing_ok=True)  # a cut between the two must not leave the old one
+    rows = []
+    with atomic_dir(out_dir) as partial:
+        for kind in kinds:
+            (partial / kind).mkdir()
+            for (case, index), png in gather(shards, kind).items():
+                place = f"{kind}/{slice_name(case, index)}"
+                _link(png.path, partial / place)
+                rows.append((case, index, kind, f"{inside}/{place}", png.classes, png.sha256))
+    table = pd.DataFrame(sorted(rows), columns=list(ANNOTATION_COLUMNS))
     write_table(out_table, table)
     return table
 

@@ -94,7 +94,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 _TEXT_COLUMNS = {
     *("case", "patient", "subset", "candidate", "reference", "class", "classes", "status"),
-    *("file", "image", "mask", "raters", "sha256", "image_sha256", "mask_sha256"),
+    *("file", "image", "mask", "annotation", "raters", "sha256", "image_sha256", "mask_sha256"),
     *("severity", "what", "remedy", "orientation", "image_dtype"),
 }
 

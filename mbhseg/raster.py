@@ -30,7 +30,16 @@ from mbhseg.raters import (
 )
 from mbhseg.slices import check_planes, find_case, resize_labels, save, slice_name, to_display
 
-__all__ = ["decode_rgb", "encode_rgb", "read_mask", "read_soft", "run", "write_png"]
+__all__ = [
+    "decode_rgb",
+    "encode_rgb",
+    "read_mask",
+    "read_soft",
+    "read_votes",
+    "run",
+    "votes_of",
+    "write_png",
+]
 
 PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)
 _SHIFTS = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number, 0xRRGGBB
@@ -102,8 +111,21 @@ def encode_votes(counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.moveaxis(counts, -1, 0)).reshape(-1, counts.shape[1])
 
 
-def read_soft(path: str | Path) -> NDArray[np.float32]:
-    """Vote fractions [H, W, 6] float32 of a stored slice; the last axis sums to 1.
+def votes_of(masks: Sequence[Labels]) -> NDArray[np.uint8]:
+    """Vote counts [H, W, 6] of the masks [H, W] of one slice, one a rater, labels 0..5.
+
+    The last axis sums to the number of masks. Equal to `read_votes` of the slice's stored votes.
+    Raises ValueError without masks and for shapes that differ.
+    """
+    stack = np.stack(masks)
+    return np.stack([(stack == c.label).sum(axis=0, dtype=np.uint8) for c in CLASSES], axis=-1)
+
+
+def read_votes(path: str | Path) -> NDArray[np.uint8]:
+    """Vote counts [H, W, 6] of a stored slice, background first: how many raters chose each label.
+
+    The last axis sums to the number of raters, the same in every pixel. A soft target is the
+    counts divided by that sum (`read_soft`); the counts are exact.
 
     Raises InputError if the file is no image of votes: the six numbers of every pixel must have
     one sum above 0, the number of raters.
@@ -113,7 +135,16 @@ def read_soft(path: str | Path) -> NDArray[np.float32]:
     raters = stack.sum(axis=0, dtype=np.int64)
     if not raters.size or raters.min() != raters.max() or raters.min() == 0:
         raise InputError(path, "not an image of votes", "Run rasterize again")
-    return np.moveaxis(stack, 0, -1).astype(np.float32) / np.float32(raters.flat[0])
+    return np.moveaxis(stack, 0, -1)
+
+
+def read_soft(path: str | Path) -> NDArray[np.float32]:
+    """Vote fractions [H, W, 6] float32 of a stored slice; the last axis sums to 1.
+
+    Raises InputError as `read_votes`.
+    """
+    counts = read_votes(path)
+    return counts.astype(np.float32) / np.float32(counts[0, 0].sum(dtype=np.int64))
 
 
 def classes_in(labels: Labels) -> str:

@@ -46,7 +46,7 @@ def check_dataset(table: Path, root: Path) -> pd.DataFrame:
 
 
 def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.DataFrame:
-    """Verify a data set's results below `root`: archive, data set, and what manifests list.
+    """Verify a data set's results below `root`: archive, data set, annotations, folders, models.
 
     `folders` are manifests of the folder of the same stem beside them, `models` are manifests
     inside the model's folder. Columns file (relative to `root`) and status, sorted by file.
@@ -55,6 +55,8 @@ def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.Da
     digest = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
     parts = [check_files([("raw/archive.zip", digest)], root)]
     parts.append(check_dataset(root / "dataset.tsv", root))
+    listed = read_table(root / "annotations.tsv")
+    parts.append(check_files(zip(listed["mask"], listed["mask_sha256"], strict=True), root))
     for manifest in folders:
         part = check_folder(manifest, manifest.with_suffix(""))
         above = manifest.parent.relative_to(root).as_posix()

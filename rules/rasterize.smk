@@ -27,3 +27,26 @@ rule rasterize:
         code=code("rasterize_masks"),
     script:
         "../workflow_scripts/rasterize_masks.py"
+
+
+rule annotations:
+    """Every rater's masks, and the votes of `method: soft`, in one folder whatever the shards."""
+    input:
+        masks=ancient(gather.shard("results/{{dataset}}/masks/{scatteritem}")),
+        manifests=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),
+    output:
+        annotations=directory("results/{dataset}/annotations"),
+        table="results/{dataset}/annotations.tsv",
+    log:
+        "results/logs/{dataset}/annotations.log",
+    benchmark:
+        "results/benchmarks/{dataset}/annotations.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        code=code("rasterize_annotations"),
+    script:
+        "../workflow_scripts/rasterize_annotations.py"

@@ -7,6 +7,7 @@ rule verify:
         images=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),
         masks=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),
         table="results/{dataset}/dataset.tsv",
+        annotations="results/{dataset}/annotations.tsv",
         digest="results/{dataset}/raw/archive.zip.sha256",
         models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
         predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=RUNS),

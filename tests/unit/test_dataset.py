@@ -173,6 +173,67 @@ def test_faults_leave_nothing(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset", "masks", "slices"]
 
 
+def annotated(root: Path, n: int) -> pd.DataFrame:
+    """Two raters' masks and the votes of two slices of CASES, in n shards."""
+    made = []
+    for i in range(n):
+        folder = root / "masks" / f"{i + 1}-of-{n}"
+        for case in sorted(CASES)[i::n]:
+            for kind in ("consensus", "rater1", "rater3", "soft"):
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                if kind != "rater1" or case != "ID_b_ID_1":  # whom rater 1 did not draw
+                    for z in range(CASES[case]):
+                        write_png(folder / kind / slice_name(case, z), picture("masks", case, z))
+        manifest = manifest_of(folder)
+        manifest["classes"] = ["" if "soft" in file else "SAH" for file in manifest["file"]]
+        made.append((folder, manifest))
+    place, table = root / "annotations", root / "annotations.tsv"
+    return dataset.assemble_annotations(reversed(made), root=root, out_dir=place, out_table=table)
+
+
+def test_annotations_are_every_raters_masks_and_the_votes(tmp_path: Path) -> None:
+    table = annotated(tmp_path, 2)
+    assert tuple(table.columns) == dataset.ANNOTATION_COLUMNS
+    slices_of = {case: n for case, n in CASES.items() if n}
+    assert list(table[["case", "slice", "annotation"]].itertuples(index=False, name=None)) == [
+        (case, z, kind)
+        for case, n in slices_of.items()
+        for z in range(n)
+        for kind in ("rater1", "rater3", "soft")
+        if (case, kind) != ("ID_b_ID_1", "rater1")
+    ]
+    assert table["mask"][0] == "annotations/rater1/ID_a_ID_1_000.png"
+    for row in table.to_dict("records"):
+        assert sha256(tmp_path / row["mask"]) == row["mask_sha256"]
+        assert row["classes"] == ("" if row["annotation"] == "soft" else "SAH")
+    read = read_table(tmp_path / "annotations.tsv")
+    pd.testing.assert_frame_equal(read, table, check_dtype=False)
+    assert {f"annotations/{f}" for f in manifest_of(tmp_path / "annotations")["file"]} == set(
+        table["mask"]
+    )
+
+
+def test_annotations_do_not_depend_on_the_shards(tmp_path: Path) -> None:
+    for n in (1, 3):
+        annotated(tmp_path / str(n), n)
+    one, three = (tmp_path / str(n) for n in (1, 3))
+    pd.testing.assert_frame_equal(
+        manifest_of(one / "annotations"), manifest_of(three / "annotations")
+    )
+    assert (one / "annotations.tsv").read_bytes() == (three / "annotations.tsv").read_bytes()
+
+
+def test_without_masks_of_raters_there_are_no_annotations(tmp_path: Path) -> None:
+    manifest = pd.DataFrame({"file": ["consensus/c_000.png"], "sha256": ["00"], "classes": [""]})
+    place, listed = tmp_path / "annotations", tmp_path / "annotations.tsv"
+    table = dataset.assemble_annotations(
+        [(tmp_path / "masks", manifest)], root=tmp_path, out_dir=place, out_table=listed
+    )
+    assert table.empty
+    assert not list(place.iterdir())
+    assert tuple(read_table(listed).columns) == dataset.ANNOTATION_COLUMNS
+
+
 class TestGather:
     def test_only_the_asked_folder(self) -> None:
         files = ["consensus/ID_a_ID_1_000.png", "rater1/ID_a_ID_1_000.png"]

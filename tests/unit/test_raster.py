@@ -26,6 +26,8 @@ from mbhseg.raster import (
     encode_votes,
     read_mask,
     read_soft,
+    read_votes,
+    votes_of,
     write_png,
 )
 from mbhseg.raters import Consensus
@@ -125,6 +127,9 @@ def test_classes_are_named_in_the_order_of_the_labels() -> None:
 def test_votes_are_stored_exactly(tmp_path: Path) -> None:
     counts = np.random.default_rng(0).multinomial(3, [0.5, 0.1, 0.1, 0.1, 0.1, 0.1], (7, 5))
     write_png(tmp_path / "a.png", encode_votes(counts.astype(np.uint8)))
+    votes = read_votes(tmp_path / "a.png")
+    assert votes.dtype == np.uint8
+    np.testing.assert_array_equal(votes, counts)
     fractions = read_soft(tmp_path / "a.png")
     assert fractions.dtype == np.float32
     np.testing.assert_array_equal(fractions, (counts / 3).astype(np.float32))
@@ -214,7 +219,8 @@ def test_every_raters_own_masks(tiny_set: Any, tmp_path: Path) -> None:
 
 
 def test_votes_of_a_shard(tiny_set: Any, tmp_path: Path) -> None:
-    raster.run(tiny_set.path, all_planes(tiny_set), Consensus("soft"), None, False, tmp_path / "m")
+    planes = all_planes(tiny_set)
+    raster.run(tiny_set.path, planes, Consensus("soft"), None, True, tmp_path / "m")
     for case, tiny in tiny_set.cases.items():
         stack = np.stack([np.rot90(v) for v in tiny.labels.values()])
         for k in range(stack.shape[3]):
@@ -223,6 +229,9 @@ def test_votes_of_a_shard(tiny_set: Any, tmp_path: Path) -> None:
             np.testing.assert_allclose(fractions, expected, atol=1e-7)
             hard = read_mask(tmp_path / "m/consensus" / slice_name(case, k))
             np.testing.assert_array_equal(hard, fractions.argmax(axis=-1))
+            own = [read_mask(tmp_path / f"m/rater{r}" / slice_name(case, k)) for r in tiny.labels]
+            votes = read_votes(tmp_path / "m/soft" / slice_name(case, k))
+            np.testing.assert_array_equal(votes_of(own), votes)
 
 
 def test_masks_do_not_depend_on_shards_order_or_other_planes(tiny_set: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def results(tmp_path):
         "masks/1-of-1/consensus/c_000.png": b"mask",
         "dataset/train/images/c_000.png": b"image",
         "dataset/train/masks/c_000.png": b"mask",
+        "annotations/rater3/c_000.png": b"mask",
         "predictions/net-f0-s1/test/c.nii.gz": b"labels",
         "models/net-f0-s1/model.keras": b"weights",
     }
@@ -33,6 +34,9 @@ def results(tmp_path):
     image, mask = "dataset/train/images/c_000.png", "dataset/train/masks/c_000.png"
     row = {"image": image, "mask": mask, "image_sha256": digest[image], "mask_sha256": digest[mask]}
     write_table(root / "dataset.tsv", pd.DataFrame([row]))
+    mask = "annotations/rater3/c_000.png"
+    row = {"mask": mask, "mask_sha256": digest[mask]}
+    write_table(root / "annotations.tsv", pd.DataFrame([row]))
     return root
 
 
@@ -47,7 +51,7 @@ def run(root):
 def test_untouched_results_are_all_ok(results):
     table = run(results)
     assert set(table["status"]) == {"ok"}
-    assert len(table) == 7
+    assert len(table) == 8
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,7 @@ def test_untouched_results_are_all_ok(results):
         "masks/1-of-1/consensus/c_000.png",
         "dataset/train/images/c_000.png",
         "dataset/train/masks/c_000.png",
+        "annotations/rater3/c_000.png",
         "predictions/net-f0-s1/test/c.nii.gz",
         "models/net-f0-s1/model.keras",
     ],

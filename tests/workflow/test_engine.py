@@ -18,6 +18,7 @@ def test_every_public_artifact_is_there(finished):
         *("raw/archive.zip", "raw/archive.zip.sha256", "raw/source.json"),
         *("inventory/cases.tsv", "inventory/findings.tsv", "split/fold0.tsv", "split/fold1.tsv"),
         *(f"dataset/{s}/{k}" for s in ("train", "valid", "test") for k in ("images", "masks")),
+        *("annotations.tsv", "annotations/rater1", "annotations/rater3"),
         *(f"models/{run}/{n}" for n in ("model.keras", "history.csv", "curves.png", "run.json")),
         *(f"models/{run}/previews", f"predictions/{run}/test/png/masks"),
         *(f"predictions/{run}/test/png/overlays", "agreement/summary.json"),

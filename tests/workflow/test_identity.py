@@ -8,12 +8,13 @@ import pytest
 
 from tests.workspace import Workspace
 
-PUBLIC = ("dataset", "inventory", "split")
+PUBLIC = ("dataset", "annotations", "inventory", "split")
 
 
 def digest(root):
     """One hash over names and bytes of the public data folders, the shards' own left out."""
     found = hashlib.sha256((root / "dataset.tsv").read_bytes())
+    found.update((root / "annotations.tsv").read_bytes())
     for folder in PUBLIC:
         for path in sorted((root / folder).rglob("*")):
             name = path.relative_to(root).as_posix()

@@ -1,0 +1,21 @@
+"""Rule annotations: every rater's masks in one folder."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg import dataset
+from mbhseg.files import read_table
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    dataset.assemble_annotations(
+        zip(job.input.masks, map(read_table, job.input.manifests), strict=True),
+        root=Path(job.output.table).parent,
+        out_dir=job.output.annotations,
+        out_table=job.output.table,
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
