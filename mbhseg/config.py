@@ -19,6 +19,7 @@ from mbhseg.runs import Run
 
 SOURCES = ("huggingface", "archive", "phantom")
 RECIPE = ("network", "training")
+PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`
 SUBSETS = ("train", "valid", "test")
 _CHANNELS = 3  # the data set's images are RGB PNGs
 
@@ -61,7 +62,7 @@ def typed(value: Any, rules: Mapping[str, Any]) -> Any:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     nullable = "null" in kinds or None in rules.get("enum", [])
     if isinstance(value, str) and (
-        (kinds and "string" not in kinds) or (nullable and value == "null")
+        (kinds and ("string" not in kinds or "integer" in kinds)) or (nullable and value == "null")
     ):
         return _read_word(value)
     return value
@@ -158,15 +159,34 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
 def recipe(config: Mapping[str, Any], experiment: str) -> dict[str, Any]:
     """The network and training settings of an experiment: the common ones with its overrides."""
     overrides = config["experiments"][experiment] or {}
-    return {part: _merged(config[part], overrides.get(part) or {}) for part in RECIPE}
+    return {part: merged(config[part], overrides.get(part) or {}) for part in RECIPE}
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(copy.deepcopy(base))
+def is_probed(training: Mapping[str, Any]) -> bool:
+    """Whether the recipe leaves something to the probe of the machine."""
+    return any(training[key] == "probe" for key in PROBED)
+
+
+def probed_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that decides how fast a step is, so the rest probes nothing anew."""
+    keys = (*PROBED, "probe", "loss", "optimizer", "deterministic", "require_gpu")
+    training = {key: recipe["training"][key] for key in keys}
+    return {"network": recipe["network"], "training": training}
+
+
+def threads(training: Mapping[str, Any]) -> int:
+    """The most threads that a training takes, for its scheduler."""
+    given = training["threads"]
+    return int(max(training["probe"]["threads"]) if given == "probe" else given)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with single keys replaced by those of `changes`, mapping by mapping; both stay."""
+    result = dict(copy.deepcopy(base))
     for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if nested else copy.deepcopy(value)
-    return merged
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if nested else copy.deepcopy(value)
+    return result
 
 
 def runs(config: Mapping[str, Any]) -> list[str]:

@@ -68,6 +68,18 @@ def recipe_of(wildcards):
     return settings.recipe(config, Run.parse(wildcards.run).experiment)
 
 
+def probed_recipe(wildcards):
+    """What the probe's measurement depends on."""
+    return settings.probed_part(settings.recipe(config, wildcards.experiment))
+
+
+def probe_table(wildcards):
+    """The probe of the run's experiment, where its recipe says `probe`."""
+    probed = settings.is_probed(recipe_of(wildcards)["training"])
+    experiment = Run.parse(wildcards.run).experiment
+    return f"results/probes/{experiment}.json" if probed else []
+
+
 def fold_table(wildcards):
     """The fold that the run trains on."""
     return f"results/{wildcards.dataset}/split/fold{Run.parse(wildcards.run).fold}.tsv"

@@ -51,7 +51,7 @@ rule legacy:
         "results/benchmarks/{dataset}/legacy/{run}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
+    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),
         runtime=grows(120),

@@ -17,7 +17,7 @@ rule infer:
         "results/benchmarks/{dataset}/infer/{run}.{subset}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
+    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),

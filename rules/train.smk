@@ -7,6 +7,7 @@ rule train:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
         fold=fold_table,
+        probe=probe_table,
     output:
         model="results/{dataset}/models/{run}/model.keras",
         history="results/{dataset}/models/{run}/history.csv",
@@ -25,7 +26,7 @@ rule train:
         "results/benchmarks/{dataset}/train/{run}.tsv"
     conda:
         "../envs/train.yaml"
-    threads: lambda wildcards: recipe_of(wildcards)["training"]["threads"]
+    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(6000),
         runtime=grows(1440),
@@ -37,6 +38,31 @@ rule train:
         code=code("train_model"),
     script:
         "../workflow_scripts/train_model.py"
+
+
+rule probe:
+    """Measure the batch, precision and threads that an experiment leaves to the machine."""
+    output:
+        probe="results/probes/{experiment}.json",
+    log:
+        "results/logs/probe/{experiment}.log",
+    benchmark:
+        "results/benchmarks/probe/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=NAME,
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: settings.threads(probed_recipe(wildcards)["training"])
+    resources:
+        mem_mb=6000,
+        runtime=60,
+        gpu=1,
+    params:
+        recipe=probed_recipe,
+        size=config["slices"]["size"],
+        code=code("train_probe"),
+    script:
+        "../workflow_scripts/train_probe.py"
 
 
 rule summary:

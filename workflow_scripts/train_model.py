@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from mbhseg.dataset import in_fold
-from mbhseg.files import manifest_of, read_table, write_table
+from mbhseg.files import manifest_of, read_json, read_table, write_table
 from mbhseg.job import run
+from mbhseg.nn.probe import resolved
 from mbhseg.nn.training import TrainOutputs, train
 from mbhseg.runs import Run
 
 
 def main(job: Any) -> None:
     out, params = job.output, job.params
+    found = read_json(job.input.probe) if job.input.probe else None
     slices = in_fold(read_table(job.input.table), read_table(job.input.fold))
     train(
         slices=slices,
@@ -25,7 +27,9 @@ def main(job: Any) -> None:
             run_json=Path(out.run),
             previews=Path(out.previews),
         ),
-        **params.recipe,
+        network=params.recipe["network"],
+        training=resolved(params.recipe["training"], found),
+        probe=found,
     )
     write_table(out.manifest, manifest_of(Path(out.model).parent))
 

@@ -95,6 +95,15 @@ class PreviewRecipe:
 
 
 @dataclass(frozen=True)
+class ProbeRecipe:
+    """What `mbhseg.nn.probe` tries for the keys that say `probe`; a training has its choice."""
+
+    batches: tuple[int, ...] = (4, 8, 16)
+    threads: tuple[int, ...] = (1, 2, 4, 8)
+    steps: int = 4
+
+
+@dataclass(frozen=True)
 class TrainingRecipe:
     """Everything about training but the data and the network."""
 
@@ -113,6 +122,7 @@ class TrainingRecipe:
     summary: bool = False
     precision: str = "float32"
     threads: int = 2
+    probe: ProbeRecipe = field(default_factory=ProbeRecipe)
     deterministic: bool = True
     require_gpu: bool = False
 

@@ -7,7 +7,7 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +63,8 @@ def train(
     identity: Mapping[str, Any],
     outputs: TrainOutputs,
     cache: str | Path | None = None,
+    probe: Mapping[str, Any] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train and write the outputs; the saved weights are those of the best epoch.
 
@@ -74,6 +76,8 @@ def train(
     identity: run, experiment, fold, seed.
     cache: folder for the decoded slices, which later trainings then reuse; None decodes into a
         temporary folder that goes away with the training.
+    probe: what `mbhseg.nn.probe` measured, kept in run.json.
+    callbacks: called after the training's own, for watching.
 
     Raises InputError if a subset is empty, a PNG does not fit, or the recipe contradicts itself.
     """
@@ -99,7 +103,9 @@ def train(
         log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:
         store = open_store(used, root, size, folder, recipe.threads)
-        found = _Session(model, recipe, store, windows, seed, outputs, identity["run"]).run()
+        found = _Session(model, recipe, store, windows, seed, outputs, identity["run"]).run(
+            callbacks
+        )
     save_model(model, outputs.model)
     run = {
         **{key: identity[key] for key in ("run", "experiment", "fold", "seed")},
@@ -116,6 +122,7 @@ def train(
         },
         "versions": _versions(),
         "device": {**device.describe(), "precision": precision, "threads": recipe.threads},
+        "probe": dict(probe) if probe is not None else None,
         "timings": {**found.timings, "total_seconds": time.perf_counter() - began},
     }
     write_json(outputs.run_json, run)
@@ -178,7 +185,7 @@ class _Session:
             jit_compile=False,  # XLA measured slower on CPUs, and compiles anew for a last batch
         )
 
-    def run(self) -> _Found:
+    def run(self, watching: Sequence[keras.callbacks.Callback] = ()) -> _Found:
         recipe, valid = self._recipe, self._store.subset("valid")
         chosen = choose_previews(self._store, valid, recipe.previews.slices)
         previews = PreviewFolder(self._outputs.previews, self._store, chosen)
@@ -204,6 +211,7 @@ class _Session:
             )
         if recipe.time_budget_minutes is not None:
             callbacks.append(TimeBudget(recipe.time_budget_minutes))
+        callbacks += watching
         try:
             self._trainer.fit(
                 iter(self._feed),

@@ -37,7 +37,7 @@ def test_the_default_is_valid(default, schemas):
 @pytest.mark.parametrize("preset", ["demo", "seed"])
 def test_the_presets_are_valid(default, schemas, repo, preset):
     preset = yaml.safe_load((repo / "config" / f"{preset}.yaml").read_text())
-    settings.check(settings._merged(default, preset), schemas)
+    settings.check(settings.merged(default, preset), schemas)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""What the training benchmarks share: presets, processes of their own, and the seed's way."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from mbhseg import config as settings
+from mbhseg.dataset import in_fold
+from mbhseg.files import read_table
+
+ROOT = Path(__file__).resolve().parent.parent
+N_CLASSES = 6
+
+
+def preset(name: str = "config") -> dict[str, Any]:
+    """The configuration of `config/<name>.yaml`, laid over the default as the engine does."""
+    base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    over = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+    merged: dict[str, Any] = settings.merged(base, over)
+    return merged
+
+
+def in_own_process(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """The result of a call in a fresh process: TensorFlow fixes its threads when it starts."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+        return pool.submit(function, *args, **options).result()
+
+
+def machine() -> str:
+    """The processor and the load on it, to be printed beside every figure."""
+    from mbhseg.nn import device
+
+    cores = len(os.sched_getaffinity(0))
+    return f"{device.describe()['name']}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def seed_process() -> None:
+    """Make this process compute as the seed's does: one thread within and between operations."""
+    from mbhseg.nn import device
+
+    device.configure(threads=1, deterministic=False)
+
+
+def seed_model(size: int) -> Any:
+    """The seed's network with its optimizer, loss and metric, as config/seed.yaml has them."""
+    import keras
+
+    from mbhseg.nn.losses import METRICS
+    from mbhseg.nn.models import build_model
+
+    recipe = settings.recipe(preset("seed"), "seed")
+    network, training = recipe["network"], recipe["training"]
+    optimizer = training["optimizer"]
+    model = build_model(network, size=size, channels=3, classes=N_CLASSES, seed=137)
+    model.compile(
+        optimizer=keras.optimizers.Adam(
+            optimizer["learning_rate"], clipvalue=optimizer["clip_value"]
+        ),
+        loss="categorical_crossentropy",
+        metrics=[METRICS["dice_coef_multiclass"]],
+    )
+    return model
+
+
+def seed_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
+    """Images float32 and one-hot masks float32 [N, H, W, 6], in memory, as the seed has them."""
+    return images.astype(np.float32), np.eye(N_CLASSES, dtype=np.float32)[labels]
+
+
+def prepare_data(folder: Path, config: dict[str, Any]) -> None:
+    """Run the workflow's target `data` in `folder`, with `config` laid over the default."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "benchmark.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", "data", "--cores", "2", "--quiet", "all"]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    subprocess.run([*command, "--configfile", str(path)], check=True, cwd=folder)
+
+
+def data_set(folder: Path, fold: int = 0) -> pd.DataFrame:
+    """The slices that `prepare_data` made, with their subset; paths lie below results/phantom."""
+    place = folder / "results/phantom"
+    return in_fold(read_table(place / "dataset.tsv"), read_table(place / f"split/fold{fold}.tsv"))
+
+
+def train_outputs(folder: Path) -> Any:
+    """Where a training in `folder` writes."""
+    from mbhseg.nn.training import TrainOutputs
+
+    return TrainOutputs(
+        model=folder / "model.keras",
+        history=folder / "history.csv",
+        curves=folder / "curves.png",
+        run_json=folder / "run.json",
+        previews=folder / "previews",
+    )

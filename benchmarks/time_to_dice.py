@@ -1,0 +1,222 @@
+"""Dice over time on a phantom, 256 x 256: the seed's recipe and our default, equally long.
+
+    python benchmarks/time_to_dice.py [--quick] [--minutes 20]
+
+The seed's recipe: its network, loss, optimizer, schedule and early stopping (config/seed.yaml) at
+this image size, float32, one thread within and one between operations, bleeding slices as raw HU
+0..255 in memory. Ours: the default network and training of config/config.yaml through
+`mbhseg.nn.training.train`, on all cores. Both see the same patients and the same consensus. The
+clock holds everything from the first step on, compilation and validation included, but stands
+still while the test patients are scored. A score is the mean over classes of the mean Dice of
+the test patients who have the class. The last line is `time_to_dice ratio <number>`: the seed's
+time over the time after which we have its final score.
+"""
+
+import argparse
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from _common import (
+    data_set,
+    in_own_process,
+    machine,
+    prepare_data,
+    preset,
+    seed_arrays,
+    seed_model,
+    seed_process,
+    train_outputs,
+)
+
+from mbhseg import config as settings
+
+SIZE = 256
+CORES = len(os.sched_getaffinity(0))
+MARKS = (10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2400, 3600)
+NOTHING = 0.01  # a macro Dice below it is none
+# Of ours: an epoch is short, so that validation comes often, and the cosine ends with the time.
+EPOCHS_A_MINUTE = 4
+OURS = {
+    "sampling": {"foreground": 0.7, "slices_per_epoch": 240},
+    "previews": {"slices": 0, "every": 1},
+}
+COMMON = {
+    "build": {"datasets": ["phantom"]},
+    "shards": 2,
+    "split": {"folds": 4, "test": 0.25},
+    "slices": {"size": SIZE},
+}
+
+
+def score_test(folder: Path) -> Any:
+    """A function that gives a model's macro Dice over the test patients of the data in `folder`."""
+    from mbhseg.nn.losses import make_loss
+    from mbhseg.nn.store import open_store
+    from mbhseg.nn.validation import validate
+
+    table = data_set(folder)
+    tested = table[table["subset"] == "test"]
+    store = open_store(tested, folder / "results/phantom", SIZE, folder / "cache", CORES)
+    loss = make_loss("cross_entropy")
+
+    def score(model: Any) -> float:
+        found = validate(model, loss, store, store.subset("test"), 8)
+        return found.scores["val_dice"]
+
+    return score
+
+
+def clock(score: Any, seconds: float, by_batch: bool) -> Any:
+    """A callback that scores the test patients at MARKS, outside its clock, and stops at its end."""
+    import keras
+
+    class Clock(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores: list[tuple[float, float]] = []
+            self.paused = 0.0
+            self.began = time.monotonic()
+            self.marks = iter([*(m for m in MARKS if m < seconds), seconds])
+            self.mark = next(self.marks)
+
+        def elapsed(self) -> float:
+            return time.monotonic() - self.began - self.paused
+
+        def look(self) -> None:
+            now = self.elapsed()
+            if now < self.mark:
+                return
+            began = time.monotonic()
+            self.scores.append((now, score(self.model)))
+            print(f"  {now:6.0f} s  {self.scores[-1][1]:.3f}  ({machine()})", flush=True)
+            self.paused += time.monotonic() - began
+            while now >= self.mark and self.mark < seconds:
+                self.mark = next(self.marks)
+            if now >= seconds:
+                self.model.stop_training = True
+                self.mark = math.inf
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if by_batch:
+                self.look()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.look()
+
+    return Clock()
+
+
+def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
+    """(seconds, score) of the seed's recipe; the last is that of the best epoch's weights."""
+    seed_process()
+    import keras
+
+    from mbhseg.nn.callbacks import KeepBest
+    from mbhseg.nn.store import open_store
+
+    score = score_test(folder)
+    table = data_set(folder)
+    table = table[table["classes"] != ""]  # slices without a bleed are left out
+    arrays = {}
+    for subset in ("train", "valid"):
+        part = table[table["subset"] == subset]
+        store = open_store(part, folder / "results/phantom", SIZE, folder / "cache", CORES)
+        arrays[subset] = seed_arrays(store.images[:], store.labels[:])
+    training = preset("seed")["training"]
+    watch, best = clock(score, seconds, by_batch=True), KeepBest("val_loss")
+    callbacks = [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss",
+            factor=training["schedule"]["factor"],
+            patience=training["schedule"]["patience"],
+        ),
+        keras.callbacks.EarlyStopping(
+            monitor="val_loss", patience=training["early_stopping"]["patience"]
+        ),
+        best,
+        watch,
+    ]
+    keras.utils.set_random_seed(137)
+    model = seed_model(SIZE)
+    watch.began = time.monotonic()
+    model.fit(
+        *arrays["train"],
+        batch_size=training["batch"],
+        epochs=training["epochs"],
+        validation_data=arrays["valid"],
+        callbacks=callbacks,
+        verbose=0,
+    )
+    ended = watch.elapsed()
+    best.restore()
+    return [*watch.scores, (ended, score(model))]
+
+
+def our_run(folder: Path, seconds: float, epochs: int) -> list[tuple[float, float]]:
+    """(seconds, score) of our default; the last is that of the weights that the training keeps."""
+    from mbhseg.nn.saving import load_model
+    from mbhseg.nn.training import train
+
+    config = preset()
+    score = score_test(folder)
+    watch = clock(score, seconds, by_batch=False)
+    with tempfile.TemporaryDirectory() as out:
+        outputs = train_outputs(Path(out))
+        train(
+            slices=data_set(folder),
+            root=folder / "results/phantom",
+            network=config["network"],
+            training={**config["training"], **OURS, "epochs": epochs, "threads": CORES},
+            input={"size": SIZE, "windows": settings.windows(config)},
+            identity={"run": "flexunet-f0-s137", "experiment": "flexunet", "fold": 0, "seed": 137},
+            outputs=outputs,
+            cache=folder / "cache",
+            callbacks=[watch],
+        )
+        scores = [*watch.scores, (watch.elapsed(), score(load_model(outputs.model)))]
+    return scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a minute each, fewer patients")
+    parser.add_argument("--minutes", type=float, help="of each training; 20, or 1 with --quick")
+    options = parser.parse_args()
+    minutes = options.minutes or (1 if options.quick else 20)
+    cases = 24 if options.quick else 68  # of 65 patients
+    source = {"phantom": {"phantom": {"cases": cases, "size": SIZE, "slices": 12}}}
+    print(f"machine: {machine()}; {cases} scans, {minutes:g} minutes each")
+    with tempfile.TemporaryDirectory() as folder:
+        ours, seed = Path(folder) / "ours", Path(folder) / "seed"
+        prepare_data(ours, COMMON | {"datasets": source})
+        windows = {"slices": {"size": SIZE, "channels": preset("seed")["slices"]["channels"]}}
+        prepare_data(seed, COMMON | {"datasets": source} | windows)
+        check_same_patients(ours, seed)
+        print("seconds, macro Dice of the test patients: the seed's recipe", flush=True)
+        theirs = in_own_process(seed_run, seed, minutes * 60)
+        print("our default", flush=True)
+        found = in_own_process(our_run, ours, minutes * 60, math.ceil(minutes * EPOCHS_A_MINUTE))
+    final, best = theirs[-1][1], found[-1][1]
+    reached = next((t for t, score in found if score >= final and score > 0), math.inf)
+    print(
+        f"seed {final:.3f} after {theirs[-1][0]:.0f} s; ours {best:.3f} after {found[-1][0]:.0f} s"
+    )
+    if final < NOTHING:
+        print(f"the seed's recipe has found next to nothing in {minutes:g} minutes")
+    print(f"ours is {best - final:+.3f} above, and has the seed's score after {reached:.0f} s")
+    print(f"time_to_dice ratio {theirs[-1][0] / reached:.1f}")
+
+
+def check_same_patients(*folders: Path) -> None:
+    """Stop unless the data sets hold the same cases in the same subsets."""
+    tables = [data_set(folder)[["case", "subset"]].drop_duplicates() for folder in folders]
+    first, second = (set(table.itertuples(index=False, name=None)) for table in tables)
+    assert first == second, "the two data sets are split differently"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Time training and inference at the seed's network, 512 x 512: the seed's way and ours.
+
+    python benchmarks/train_step.py [--quick]
+
+The seed's way: float32, one thread within and one between operations, batches of two from arrays
+in memory; one image a call in inference. Ours: the same network, loss and optimizer through
+`mbhseg.nn.training.train` and `mbhseg.nn.inference.Predictor`, on all cores, in batches, in bfloat16.
+Every way runs in a process of its own, one after the other, and is timed by the wall clock after a
+first step that compiles. `peak` is what a large matrix product reaches here, which bounds them all.
+The last line is `train_step ratio <number>`: the seed's seconds an image in training over ours.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from _common import (
+    data_set,
+    in_own_process,
+    machine,
+    prepare_data,
+    preset,
+    seed_arrays,
+    seed_model,
+    seed_process,
+    train_outputs,
+)
+
+from mbhseg.classes import CLASSES
+
+SIZE = 512
+GFLOP_FORWARD = 73.5  # an image through the seed's network; a training step takes three times that
+CORES = len(os.sched_getaffinity(0))
+DATA = {
+    "datasets": {"phantom": {"phantom": {"cases": 8, "size": SIZE, "slices": 12, "seed": 1}}},
+    "build": {"datasets": ["phantom"]},
+    "slices": {"size": SIZE, "channels": ["seed"]},
+    "split": {"folds": 2, "test": 0.25},
+}
+
+
+class Way(NamedTuple):
+    """How we compute; the fields are keys of the config's `training` object."""
+
+    precision: str
+    batch: int
+    threads: int
+
+
+WAYS = [Way("float32", 8, CORES), Way("bfloat16", 8, CORES), Way("bfloat16", 16, CORES)]
+WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
+RUN = {"input": {"size": SIZE, "windows": [WINDOW]}, "classes": [c.key for c in CLASSES]}
+
+
+def seed_training(folder: Path, images: int) -> float:
+    """Seconds an image of the seed's training, the best of two epochs after the first."""
+    seed_process()
+    from mbhseg.nn.callbacks import EpochTimes
+    from mbhseg.nn.store import open_store
+
+    table = data_set(folder)
+    chosen = table[table["subset"] == "train"].head(images)
+    with tempfile.TemporaryDirectory() as cache:
+        store = open_store(chosen, folder / "results/phantom", SIZE, cache)
+        x, y = seed_arrays(store.images[:], store.labels[:])
+    model, times = seed_model(SIZE), EpochTimes()
+    model.fit(x[:2], y[:2], batch_size=2, verbose=0)  # compiles
+    model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[times])
+    return min(times.training) / len(x)
+
+
+def our_training(folder: Path, images: int, way: Way) -> float:
+    """Seconds an image of our training, the best of two epochs after the first."""
+    from mbhseg.files import read_json
+    from mbhseg.nn.training import train
+
+    recipe = preset("seed")
+    training = recipe["training"] | {
+        **way._asdict(),
+        "epochs": 3,
+        "metrics": [],
+        "previews": {"slices": 0},
+        "sampling": {"slices_per_epoch": images},
+        "summary": False,
+    }
+    table = data_set(folder)
+    some = table["subset"].eq("train") | table["case"].eq(
+        table["case"][table["subset"] == "valid"].iloc[0]
+    )
+    with tempfile.TemporaryDirectory() as out:
+        train(
+            slices=table[some],
+            root=folder / "results/phantom",
+            network=recipe["network"],
+            training=training,
+            input={"size": SIZE, "windows": [WINDOW]},
+            identity={"run": "seed-f0-s137", "experiment": "seed", "fold": 0, "seed": 137},
+            outputs=train_outputs(Path(out)),
+        )
+        run = read_json(Path(out) / "run.json")
+    return min(run["timings"]["epoch_seconds"][1:]) / images
+
+
+def seed_inference(images: int) -> float:
+    """Seconds an image, one image a call."""
+    seed_process()
+    model, image = seed_model(SIZE), _noise(1)
+    return _best([lambda: model.predict(image, verbose=0).argmax(axis=-1)] * images)
+
+
+def our_inference(images: int, way: Way) -> float:
+    """Seconds an image of a scan through `Predictor.labels`, HU to labels."""
+    from mbhseg.files import write_json
+    from mbhseg.nn import device
+    from mbhseg.nn.inference import Predictor
+    from mbhseg.nn.saving import save_model
+
+    device.configure(threads=way.threads, deterministic=True)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(seed_model(SIZE), Path(folder) / "model.keras")
+        write_json(Path(folder) / "run.json", RUN)
+        predictor = Predictor.load(folder, batch=way.batch, precision=way.precision)
+    hu = _noise(way.batch)[..., 0].transpose(1, 2, 0).astype(np.int16)
+    return _best([lambda: predictor.labels(hu)] * max(2, images // way.batch)) / way.batch
+
+
+def peak(precision: str, threads: int) -> float:
+    """GFLOP/s of a product of two matrices 4096 x 4096."""
+    import tensorflow as tf
+
+    from mbhseg.nn import device
+
+    device.configure(threads=threads, deterministic=False)
+    n = 4096
+    a = tf.cast(tf.random.normal((n, n)), precision)
+    return 2 * n**3 / _best([lambda: tf.linalg.matmul(a, a).numpy()] * 3) / 1e9
+
+
+def _noise(images: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (images, SIZE, SIZE, 3)).astype(np.float32)
+
+
+def _best(calls: list[Callable[[], Any]]) -> float:
+    """Seconds of the fastest call, after a first one that compiles."""
+    calls[0]()
+    seconds = []
+    for call in calls:
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer images")
+    images = 16 if parser.parse_args().quick else 32
+    print(f"machine: {machine()}")
+    for precision in ("float32", "bfloat16"):
+        speeds = [in_own_process(peak, precision, n) for n in sorted({1, CORES})]
+        print(
+            f"peak {precision}: {' '.join(f'{s:.0f}' for s in speeds)} GFLOP/s on 1 and all cores"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        prepare_data(place, DATA)
+        baseline = _show(
+            "training, seed's way", 3, in_own_process(seed_training, place, images // 4)
+        )
+        ways = WAYS[-1:] if images == 16 else WAYS
+        ours = [
+            _show(f"training, ours {way}", 3, in_own_process(our_training, place, images, way))
+            for way in ways
+        ]
+    seed = _show("inference, seed's way", 1, in_own_process(seed_inference, 4))
+    inferred = [
+        _show(f"inference, ours {way}", 1, in_own_process(our_inference, images, way))
+        for way in ways
+    ]
+    print(f"inference ratio {seed / min(inferred):.2f}")
+    print(f"train_step ratio {baseline / min(ours):.2f}")
+
+
+def _show(what: str, passes: int, seconds: float) -> float:
+    speed = passes * GFLOP_FORWARD / seconds
+    print(f"{what}: {seconds:.3f} s an image, {speed:.0f} GFLOP/s ({machine()})", flush=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Rule probe: which batch, precision and threads train fastest here."""
+
+from typing import Any
+
+from mbhseg.files import write_json
+from mbhseg.job import run
+from mbhseg.nn.probe import probe
+
+
+def main(job: Any) -> None:
+    recipe = job.params.recipe
+    found = probe(recipe["network"], recipe["training"], job.params.size, cores=job.threads)
+    write_json(job.output.probe, found)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
