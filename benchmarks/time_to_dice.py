@@ -71,7 +71,7 @@ def score_test(folder: Path) -> Any:
 
 
 def clock(score: Any, seconds: float, by_batch: bool) -> Any:
-    """A callback that scores the test patients at MARKS, outside its clock, and stops at its end."""
+    """A callback that scores the test patients at MARKS outside its clock, and stops at the end."""
     import keras
 
     class Clock(keras.callbacks.Callback):
@@ -177,8 +177,7 @@ def our_run(folder: Path, seconds: float, epochs: int) -> list[tuple[float, floa
             cache=folder / "cache",
             callbacks=[watch],
         )
-        scores = [*watch.scores, (watch.elapsed(), score(load_model(outputs.model)))]
-    return scores
+        return [*watch.scores, (watch.elapsed(), score(load_model(outputs.model)))]
 
 
 def main() -> None:

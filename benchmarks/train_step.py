@@ -4,7 +4,7 @@
 
 The seed's way: float32, one thread within and one between operations, batches of two from arrays
 in memory; one image a call in inference. Ours: the same network, loss and optimizer through
-`mbhseg.nn.training.train` and `mbhseg.nn.inference.Predictor`, on all cores, in batches, in bfloat16.
+`mbhseg.nn.training.train`, and `mbhseg.nn.inference.Predictor`, on all cores, in larger batches.
 Every way runs in a process of its own, one after the other, and is timed by the wall clock after a
 first step that compiles. `peak` is what a large matrix product reaches here, which bounds them all.
 The last line is `train_step ratio <number>`: the seed's seconds an image in training over ours.

@@ -43,6 +43,7 @@ rule legacy:
         table="results/{dataset}/dataset.tsv",
         fold=fold_table,
         model="results/{dataset}/models/{run}/model.keras",
+        run="results/{dataset}/models/{run}/run.json",
     output:
         legacy="results/{dataset}/evaluation/{run}/legacy.json",
     log:

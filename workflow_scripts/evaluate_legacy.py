@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from mbhseg.dataset import in_fold
-from mbhseg.files import read_table, write_json
+from mbhseg.files import read_json, read_table, write_json
 from mbhseg.job import run
+from mbhseg.nn import device
 from mbhseg.nn.legacy import evaluate_slices
 
 
 def main(job: Any) -> None:
     slices = in_fold(read_table(job.input.table), read_table(job.input.fold))
     tested = slices[slices["subset"] == "test"]
+    device.configure_as(read_json(job.input.run), job.threads)
     root = Path(job.input.table).parent
     write_json(
         job.output.legacy, evaluate_slices(job.input.model, tested, root, job.params.batch_size)

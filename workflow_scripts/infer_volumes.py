@@ -3,14 +3,16 @@
 from typing import Any
 
 from mbhseg import splits
-from mbhseg.files import read_table, write_table
+from mbhseg.files import read_json, read_table, write_table
 from mbhseg.job import run
+from mbhseg.nn import device
 from mbhseg.nn.cases import predict_cases
 from mbhseg.nn.inference import Predictor
 
 
 def main(job: Any) -> None:
     cases = list(splits.members(read_table(job.input.fold), job.wildcards.subset))
+    device.configure_as(read_json(job.input.run), job.threads)
     predictor = Predictor.load(job.input.model, job.input.run, batch=job.params.batch_size)
     manifest = predict_cases(
         job.input.archive, cases, predictor, job.output.predictions, job.params.overlays

@@ -5,6 +5,7 @@ The one module that needs TensorFlow itself and not only Keras.
 
 import logging
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,19 @@ def configure(*, threads: int, deterministic: bool) -> None:
             log.warning("TensorFlow has started already and keeps %d threads", current())
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def configure_as(run: Mapping[str, Any], threads: int) -> None:
+    """Compute as the training did that `run`, its run.json, records.
+
+    So the same model gives the same labels whatever the cores of a machine; `threads` is for a run
+    that records none, an imported one.
+    """
+    training = run["training"]
+    configure(
+        threads=int(training.get("threads", threads)),
+        deterministic=bool(training.get("deterministic", True)),
+    )
 
 
 def gpus() -> list[str]:
