@@ -84,3 +84,10 @@ def displacement_mm(a: Affine, b: Affine, shape: tuple[int, ...]) -> float:
     corners = np.array(list(itertools.product(*((0, max(n, 1) - 1) for n in shape[:3]))), float)
     change = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     return float(np.linalg.norm(corners @ change[:3, :3].T + change[:3, 3], axis=1).max())
+
+
+def is_orthogonal(affine: Affine, tolerance_deg: float = 0.01) -> bool:
+    """Whether the voxel axes stand at right angles, so that a qform can hold the affine."""
+    x, y, z = np.asarray(affine, np.float64)[:3, :3].T
+    pairs = ((x, y), (y, z), (z, x))
+    return all(abs(90 - _angle_deg(a, b)) <= tolerance_deg for a, b in pairs)

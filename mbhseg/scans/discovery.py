@@ -1,0 +1,131 @@
+"""Which scans lie in the files and folders that a user names."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from mbhseg.errors import InputError
+from mbhseg.scans import dicom, itk, nifti, plain
+from mbhseg.scans.record import Scan
+
+_READERS: dict[str, Callable[[Path, str], Scan]] = {
+    ".nii.gz": nifti.read,
+    ".nii": nifti.read,
+    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr"), itk.read),
+    ".npy": plain.read_array,
+    ".png": plain.read_picture,
+}
+_DICOM, _ZIP = (".dcm", ".dicom"), ".zip"
+_KNOWN = "NIfTI, MHA, NRRD, NPY, PNG, DICOM, or a zip of the data set's layout"
+
+
+class Found(NamedTuple):
+    """A scan that was found but not read yet; `read` raises InputError if it is broken."""
+
+    name: str
+    where: str
+    read: Callable[[], Scan]
+
+
+class Failure(NamedTuple):
+    """A scan that could not be predicted, a row of failed.tsv."""
+
+    case: str
+    file: str
+    what: str
+    remedy: str
+
+    @classmethod
+    def of(cls, name: str, error: InputError) -> "Failure":
+        """What an InputError says."""
+        return cls(name, error.where, error.problem, error.remedy)
+
+
+def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
+    """The scans of the inputs, in the order of their names, and what is none.
+
+    An input is a file, a folder that is searched through, or a zip in the data set's layout; a
+    `.txt` file lists further inputs, one a line. A scan is named by its file without suffix, a
+    DICOM series by its folder, and `<case>/image.nii.gz` by its case, whose `label_annot_<k>`
+    are no scans. A folder's files of no known format are passed over.
+
+    Of two scans with one name neither is found: both are failures.
+    """
+    found: list[Found] = []
+    failures: list[Failure] = []
+    for given in inputs:
+        try:
+            found += _search(Path(given))
+        except InputError as error:
+            failures.append(Failure.of(_stem(Path(given)), error))
+    for name, count in Counter(scan.name for scan in found).items():
+        if count > 1:
+            twins = [scan.where for scan in found if scan.name == name]
+            what = f"{count} scans are named {name}"
+            failures += [Failure(name, twin, what, "Rename all but one") for twin in twins]
+            found = [scan for scan in found if scan.name != name]
+    return sorted(found, key=lambda scan: scan.name), failures
+
+
+def _search(path: Path) -> list[Found]:
+    if path.is_dir():
+        scans = list(_in_folder(path))
+        if not scans:
+            raise InputError(path, "holds no scan", f"Give {_KNOWN}")
+        return scans
+    if not path.exists():
+        raise InputError(path, "no such file or folder", "Check the path")
+    if path.suffix.lower() == _ZIP:
+        return [
+            Found(c, f"{path}:{c}", partial(nifti.read_member, path, c)) for c in nifti.cases(path)
+        ]
+    if path.suffix.lower() == ".txt":
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return [scan for line in lines if line for scan in _search(path.parent / line)]
+    if reader := _reader(path):
+        return [_file(path, reader)]
+    if path.suffix.lower() in _DICOM or dicom.is_dicom(path):
+        return [_series([path], _stem(path), str(path))]
+    raise InputError(path, "is of no known format", f"Give {_KNOWN}")
+
+
+def _in_folder(folder: Path) -> Iterator[Found]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here, slices = Path(root), []
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = here / name
+            if reader := _reader(path):
+                if not name.startswith("label_annot_"):
+                    yield _file(path, reader)
+            elif path.suffix.lower() in _DICOM or (name != "DICOMDIR" and dicom.is_dicom(path)):
+                slices.append(path)
+        if slices:
+            yield _series(slices, here.resolve().name, str(here))
+
+
+def _reader(path: Path) -> Callable[[Path, str], Scan] | None:
+    lower = path.name.lower()
+    return next((read for suffix, read in _READERS.items() if lower.endswith(suffix)), None)
+
+
+def _file(path: Path, reader: Callable[[Path, str], Scan]) -> Found:
+    name = _stem(path)
+    if name == "image":  # the data set's own layout
+        name = path.resolve().parent.name
+    return Found(name, str(path), partial(reader, path, name))
+
+
+def _series(files: list[Path], name: str, where: str) -> Found:
+    return Found(name, where, partial(dicom.read, files, name, where))
+
+
+def _stem(path: Path) -> str:
+    """The file's name without the suffix of its format; other dots belong to the name."""
+    lower = path.name.lower()
+    known = (*_READERS, *_DICOM, _ZIP)
+    suffix = next((suffix for suffix in known if lower.endswith(suffix)), "")
+    return path.name[: len(path.name) - len(suffix)] if not path.is_dir() else path.name

@@ -1,0 +1,32 @@
+"""NIfTI volumes, single files and members of an archive."""
+
+from pathlib import Path
+
+from mbhseg.archive import Archive
+from mbhseg.errors import InputError
+from mbhseg.scans.record import Scan
+from mbhseg.volumes import parse_nifti
+
+
+def read(path: Path, name: str) -> Scan:
+    """A `.nii` or `.nii.gz` file; InputError if it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "Check the file") from error
+    return Scan(name, str(path), "nifti", parse_nifti(data, str(path)))
+
+
+def read_member(path: Path, case: str) -> Scan:
+    """The image of a case of a zip in the data set's layout; InputError if it cannot be read."""
+    with Archive(path) as archive:
+        member = archive.cases[case].image
+        if not member:
+            raise InputError(path, f"case {case} has no image", "Pack it again")
+        return Scan(case, archive.where(member), "zip", archive.nifti(member))
+
+
+def cases(path: Path) -> list[str]:
+    """The cases of a zip in the data set's layout; InputError if it is none."""
+    with Archive(path) as archive:
+        return list(archive.cases)
