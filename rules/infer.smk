@@ -24,6 +24,7 @@ rule infer:
         gpu=1,
     params:
         batch_size=config["inference"]["batch_size"],
+        precision=config["inference"]["precision"],
         overlays=config["inference"]["overlays"],
         code=code("infer_volumes"),
     script:

@@ -13,7 +13,12 @@ from mbhseg.nn.inference import Predictor
 def main(job: Any) -> None:
     cases = list(splits.members(read_table(job.input.fold), job.wildcards.subset))
     device.configure_as(read_json(job.input.run), job.threads)
-    predictor = Predictor.load(job.input.model, job.input.run, batch=job.params.batch_size)
+    predictor = Predictor.load(
+        job.input.model,
+        job.input.run,
+        batch=job.params.batch_size,
+        precision=job.params.precision,
+    )
     manifest = predict_cases(
         job.input.archive, cases, predictor, job.output.predictions, job.params.overlays
     )

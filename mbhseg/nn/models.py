@@ -53,6 +53,24 @@ def build_model(
     return model
 
 
+def in_policy(model: keras.Model, policy: str) -> keras.Model:
+    """The same network, with the same weights, computing in another Keras dtype policy.
+
+    Layers that give the model's outputs keep their own: the softmax stays float32.
+    """
+    outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if layer.name not in outputs:
+            config["dtype"] = policy
+        return layer.__class__.from_config(config)
+
+    copy: keras.Model = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def _import_function(path: str) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     try:

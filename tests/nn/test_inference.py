@@ -127,6 +127,15 @@ def test_loads_a_folder_and_its_files(folder):
     np.testing.assert_allclose(first.sum(axis=-1), 1, atol=1e-5)
 
 
+def test_bfloat16_gives_nearly_the_same_and_float32_the_very_same(folder):
+    hu = np.random.default_rng(2).integers(0, 255, (16, 16, 3)).astype(np.int16)
+    stored = Predictor.load(folder).probabilities(hu)
+    assert np.array_equal(Predictor.load(folder, precision="float32").probabilities(hu), stored)
+    coarse = Predictor.load(folder, precision="bfloat16").probabilities(hu)
+    assert not np.array_equal(coarse, stored)
+    assert np.allclose(coarse, stored, atol=0.03)
+
+
 def test_refuses_what_is_no_model(folder):
     with pytest.raises(InputError, match="no such model"):
         Predictor.load(folder / "nowhere")

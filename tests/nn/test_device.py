@@ -1,0 +1,48 @@
+"""Which arithmetic and which threads a machine is given."""
+
+import pytest
+
+from mbhseg.errors import InputError
+from mbhseg.nn import device
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx512f avx512_bf16", "bfloat16"),
+        ("fpu amx_bf16 amx_tile", "bfloat16"),
+        ("fpu avx2 fma avx512f", "float32"),  # bfloat16 would be emulated
+        ("", "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, flags, expected):
+    monkeypatch.setattr(device, "_cpu_field", lambda name: flags)
+    monkeypatch.setattr(device.tf.config, "list_physical_devices", lambda kind: [])
+    assert device.inference_policy("auto") == expected
+    assert device.dtype_policy("auto") == device.PRECISIONS[expected]
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision 'float16' is none of auto, float32, bfloat16"):
+        device.dtype_policy("float16")
+
+
+@pytest.mark.skipif(bool(device.gpus()), reason="there is a GPU")
+def test_a_required_gpu_that_is_missing_is_told():
+    device.check(require_gpu=False)
+    with pytest.raises(InputError, match=r"training\.require_gpu: TensorFlow sees no GPU here"):
+        device.check(require_gpu=True)
+    assert device.describe()["kind"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [({"threads": 3, "deterministic": False}, (3, False)), ({}, (5, True))],
+)
+def test_a_run_is_repeated_with_its_own_threads(monkeypatch, training, expected):
+    seen = []
+    monkeypatch.setattr(
+        device, "configure", lambda *, threads, deterministic: seen.append((threads, deterministic))
+    )
+    device.configure_as({"training": training}, threads=5)
+    assert seen == [expected]
