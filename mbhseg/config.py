@@ -147,7 +147,19 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "config: split.by: slice has one fold. Set split.folds to 1"
     for name in build["experiments"]:
         if name in config["experiments"]:
-            levels = recipe(config, name)["network"].get("levels", 1)
+            chosen = recipe(config, name)
+            levels = chosen["network"].get("levels", 1)
+            targets, heads = chosen["training"]["targets"], chosen["training"]["deep_supervision"]
+            if targets != "consensus" and not config["raters"]["masks"]:
+                yield (
+                    f"config: training.targets {targets} of experiment {name} needs the raters' "
+                    "own masks. Set raters.masks: true"
+                )
+            if heads > max(0, levels - 2):
+                yield (
+                    f"config: training.deep_supervision {heads} of experiment {name} is above "
+                    f"network.levels - 2, {levels - 2}"
+                )
             step = 2 ** (levels - 1)
             if slices["size"] % step:
                 yield (

@@ -85,6 +85,12 @@ def fold_table(wildcards):
     return f"results/{wildcards.dataset}/split/fold{Run.parse(wildcards.run).fold}.tsv"
 
 
+def annotations_of(wildcards):
+    """The raters' own masks, if the run learns from them."""
+    own = recipe_of(wildcards)["training"]["targets"] != "consensus"
+    return f"results/{wildcards.dataset}/annotations.tsv" if own else []
+
+
 def report_settings(wildcards):
     """The settings that the report prints: all, but of the data sets only its own."""
     return {

@@ -8,6 +8,7 @@ rule train:
         table="results/{dataset}/dataset.tsv",
         fold=fold_table,
         probe=probe_table,
+        annotations=annotations_of,
     output:
         model="results/{dataset}/models/{run}/model.keras",
         history="results/{dataset}/models/{run}/history.csv",

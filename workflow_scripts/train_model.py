@@ -15,9 +15,12 @@ def main(job: Any) -> None:
     out, params = job.output, job.params
     found = read_json(job.input.probe) if job.input.probe else None
     slices = in_fold(read_table(job.input.table), read_table(job.input.fold))
+    root = Path(job.input.table).parent
     train(
         slices=slices,
-        root=Path(job.input.table).parent,
+        root=root,
+        cache=root / "cache",
+        raters=read_table(job.input.annotations) if job.input.annotations else None,
         input={"size": params.size, "windows": params.windows},
         identity={"run": job.wildcards.run, **Run.parse(job.wildcards.run)._asdict()},
         outputs=TrainOutputs(

@@ -18,11 +18,18 @@ from mbhseg.nn.augment import augment
 from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
 from mbhseg.nn.sampling import epoch_length, epoch_order
 from mbhseg.nn.store import SliceStore
+from mbhseg.raster import votes_of
 from mbhseg.windows import Window
+
+# what keeps the draw of a rater apart from the draws of the augmentation
+_RATER = 1
 
 
 class Batch(NamedTuple):
-    """Network input and target: images uint8 [B, H, W, 3], labels uint8 [B, H, W]."""
+    """Network input and target: images uint8 [B, H, W, 3], labels uint8 [B, H, W].
+
+    With soft targets labels are votes: uint8 [B, H, W, 6], the number of raters for each class.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -30,6 +37,9 @@ class Batch(NamedTuple):
 
 class TrainingFeed:
     """Endless training batches, epoch after epoch; `seconds_waited` says how often it was late.
+
+    targets: "consensus"; "random_rater", for each draw of a slice one of its raters; or "soft", the
+    votes of all its raters. The latter two draw slices by the classes that any rater drew.
 
     Iterating starts at `first_epoch` and may be done once. `close` ends the threads.
     """
@@ -44,12 +54,15 @@ class TrainingFeed:
         augmentation: AugmentationRecipe,
         windows: Sequence[Window],
         seed: int,
+        targets: str = "consensus",
         first_epoch: int = 0,
         threads: int = 1,
         ahead: int = 4,
     ) -> None:
         self._store, self._indices = store, np.asarray(indices, np.int64)
-        self._classes = [str(keys) for keys in store.table["classes"].iloc[self._indices]]
+        self._targets = targets
+        column = "classes" if targets == "consensus" else "drawn"
+        self._classes = [str(keys) for keys in store.table[column].iloc[self._indices]]
         self._batch, self._sampling, self._augmentation = batch, sampling, augmentation
         self._windows, self._seed, self._first_epoch = tuple(windows), seed, first_epoch
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
@@ -114,8 +127,22 @@ class TrainingFeed:
         self, index: int, epoch: int, position: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         rng = np.random.default_rng([self._seed, epoch, position])
-        image, labels = self._store.images[index], self._store.labels[index]
-        return augment(image, labels, self._augmentation, self._windows, rng)
+        drawn = self._target(index, epoch, position)
+        image, labels = augment(
+            self._store.images[index], drawn, self._augmentation, self._windows, rng
+        )
+        return image, votes_of([*labels]) if self._targets == "soft" else labels
+
+    def _target(self, index: int, epoch: int, position: int) -> NDArray[np.uint8]:
+        """Labels [H, W], or [raters, H, W] for soft targets."""
+        if self._targets == "consensus":
+            return self._store.labels[index]
+        assert self._store.raters is not None
+        rows = self._store.raters_of(index)
+        if self._targets == "soft":
+            return self._store.raters[rows]
+        rng = np.random.default_rng([self._seed, epoch, position, _RATER])
+        return self._store.raters[rows[rng.integers(len(rows))]]
 
 
 def batches(

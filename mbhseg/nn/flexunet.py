@@ -5,7 +5,7 @@ Pure Keras 3 operations, so the same model builds on every Keras backend.
 With levels i = 0..L-1 (0 at full resolution, L-1 the bridge) and base values F, K, D, R:
 
     filters_i  = F * 2**i                    (capped by `max_filters`)
-    kernel_i   = max(3, K - 2 * i)
+    kernel_0   = K, kernel_i = max(3, K - 2 * i) for i > 0
     dilation_i = max(1, D - i)
     dropout_i  = R * i
 
@@ -45,7 +45,8 @@ def level_settings(
     width = filters * 2**level
     return LevelSettings(
         filters=width if max_filters is None else min(width, max_filters),
-        kernel=max(3, kernel - 2 * level),
+        # the base value itself has no lower bound: 1 or 2 make sense at full resolution
+        kernel=kernel if level == 0 else max(3, kernel - 2 * level),
         dilation=max(1, dilation - level),
         dropout=dropout * level,
     )

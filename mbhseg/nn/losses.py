@@ -1,7 +1,8 @@
 """Losses and metrics of segmentation, as functions of targets and predicted probabilities.
 
 Everywhere below
-    target         [B, H, W] whole labels, or [B, H, W, C] a distribution over classes (soft);
+    target         [B, H, W] whole labels, or [B, H, W, C] the share of each class: vote counts of
+                   raters, or a distribution (soft targets);
     probabilities  [B, H, W, C] float32, summing to 1 over C; class 0 is the background.
 Losses give one value an image [B] (averaged by Keras) unless they pool the batch, then a scalar.
 Pure Keras 3 operations.
@@ -22,9 +23,11 @@ SMOOTH = 1.0
 
 
 def as_distribution(target: Tensor, classes: int) -> Tensor:
-    """The target as float32 [B, H, W, C]: whole labels become one-hot, distributions stay."""
+    """The target as float32 [B, H, W, C] that sums to 1 over C: one-hot of whole labels, or the
+    votes over their number. A pixel without a vote is an error of the caller and becomes NaN."""
     if len(target.shape) == 4:
-        return ops.cast(target, "float32")
+        votes = ops.cast(target, "float32")
+        return votes / ops.sum(votes, axis=-1, keepdims=True)
     return ops.one_hot(ops.cast(target, "int32"), classes, dtype="float32")
 
 
@@ -91,6 +94,28 @@ def soft_dice(
     return tversky(target, probabilities, 0.5, 0.5, class_weights)
 
 
+def generalized_dice(
+    target: Tensor, probabilities: Tensor, class_weights: Sequence[float] | None = None
+) -> Tensor:
+    """1 - 2 sum_c w_c TP_c / sum_c w_c (2 TP_c + FP_c + FN_c), w_c = 1 / volume_c^2; a scalar.
+
+    Counts are soft, over all classes, and pooled over the batch, so that a class weighs the same
+    however small its volume is (Sudre et al., 2017, section 2.1). A class that the batch does not
+    hold has the largest weight of those it holds. `class_weights` multiply w.
+    """
+    axes = (0, 1, 2)
+    wanted = as_distribution(target, probabilities.shape[-1])
+    volumes = ops.sum(wanted, axis=axes)
+    held = volumes > 0
+    weights = ops.where(held, 1.0 / ops.square(ops.where(held, volumes, 1.0)), 0.0)
+    weights = ops.where(held, weights, ops.max(weights))
+    if class_weights is not None:
+        weights = weights * _constant(class_weights)
+    hits = ops.sum(wanted * probabilities, axis=axes)
+    totals = volumes + ops.sum(probabilities, axis=axes)
+    return 1.0 - 2.0 * ops.sum(weights * hits) / ops.sum(weights * totals)
+
+
 def cross_entropy_and_dice(
     target: Tensor,
     probabilities: Tensor,
@@ -123,6 +148,7 @@ def make_loss(
         "dice": {},
         "ce_dice": {"dice_weight": dice_weight},
         "focal": {"gamma": gamma},
+        "generalized_dice": {},
         "tversky": {"alpha": alpha, "beta": beta},
     }
     if name not in LOSSES:
@@ -137,6 +163,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "dice": soft_dice,
     "ce_dice": cross_entropy_and_dice,
     "focal": focal,
+    "generalized_dice": generalized_dice,
     "tversky": tversky,
 }
 

@@ -80,10 +80,17 @@ class AugmentationRecipe:
     scale: float = 0.0
     shift: float = 0.0
     shear_degrees: float = 0.0
+    elastic: float = 0.0
+    elastic_shift: float = 0.0
+    elastic_points: int = 8
+    barrel: float = 0.0
+    barrel_strength: float = 0.0
     intensity: float = 0.0
     hu_shift: float = 0.0
     hu_scale: float = 0.0
     hu_noise: float = 0.0
+    blur: float = 0.0
+    blur_pixels: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,8 @@ class TrainingRecipe:
 
     epochs: int = 10
     batch: int = 8
+    targets: str = "consensus"
+    deep_supervision: int = 0
     loss: LossRecipe = field(default_factory=LossRecipe)
     metrics: tuple[str, ...] = ()
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)

@@ -38,6 +38,7 @@ from mbhseg.nn.progress import Progress
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.saving import save_model
 from mbhseg.nn.store import CHANNELS, SliceStore, content_hash, open_store
+from mbhseg.nn.supervision import with_heads
 from mbhseg.windows import Window
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def train(
     cache: str | Path | None = None,
     probe: Mapping[str, Any] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    raters: pd.DataFrame | None = None,
 ) -> None:
     """Train and write the outputs; the saved weights are those of the best epoch.
 
@@ -74,8 +76,10 @@ def train(
     input: size (edge in pixels) and windows (name, level, width in HU, one a channel or one for
         all three).
     identity: run, experiment, fold, seed.
-    cache: folder for the decoded slices, which later trainings then reuse; None decodes into a
-        temporary folder that goes away with the training.
+    cache: folder for the decoded slices, which other trainings on them then share; None decodes
+        into a temporary folder that goes away with the training.
+    raters: the raters' own masks, as annotations.tsv lists them; needed where `training.targets` is
+        not the consensus.
     probe: what `mbhseg.nn.probe` measured, kept in run.json.
     callbacks: called after the training's own, for watching.
 
@@ -91,6 +95,11 @@ def train(
                 f"subset {subset} of {identity['run']}", "has no slices", "Give it cases in split"
             )
 
+    if recipe.targets == "consensus":
+        raters = None
+    elif raters is None:
+        raise InputError("training.targets", f"{recipe.targets} needs the raters' own masks", "")
+
     device.configure(threads=recipe.threads, deterministic=recipe.deterministic)
     device.check(require_gpu=recipe.require_gpu)
     seed = int(identity["seed"])
@@ -102,7 +111,7 @@ def train(
     if recipe.summary:
         log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:
-        store = open_store(used, root, size, folder, recipe.threads)
+        store = open_store(used, root, size, folder, recipe.threads, raters)
         found = _Session(model, recipe, store, windows, seed, outputs, identity["run"]).run(
             callbacks
         )
@@ -116,7 +125,7 @@ def train(
         "parameters": model.count_params(),
         "best": found.best,
         "data": {
-            "manifest_sha256": content_hash(used, root),
+            "manifest_sha256": content_hash(used, root, raters),
             "train_slices": len(store.subset("train")),
             "valid_slices": len(store.subset("valid")),
         },
@@ -161,6 +170,7 @@ class _Session:
             augmentation=recipe.augmentation,
             windows=windows,
             seed=seed,
+            targets=recipe.targets,
         )
         self._loss: Loss = make_loss(
             recipe.loss.name,
@@ -171,8 +181,8 @@ class _Session:
             beta=recipe.loss.beta,
         )
         # a second model on the same layers is compiled, so that the one that is saved
-        # carries neither optimizer nor loss
-        self._trainer = keras.Model(model.inputs, model.outputs, name=model.name)
+        # carries neither optimizer nor loss, nor auxiliary heads
+        self._trainer = with_heads(model, recipe.deep_supervision, seed)
         self._trainer.compile(
             optimizer=make_optimizer(
                 recipe.optimizer,

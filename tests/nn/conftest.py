@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from mbhseg.classes import KEYS
+from mbhseg.dataset import ANNOTATION_COLUMNS
+from mbhseg.files import sha256
 from mbhseg.nn import device
 from mbhseg.nn.training import TrainOutputs, train
-from mbhseg.raster import encode_rgb, write_png
+from mbhseg.raster import classes_in, encode_rgb, read_mask, write_png
 
 WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
 SIZE = 32
@@ -57,6 +59,33 @@ def write_slices(
     return pd.DataFrame(rows, columns=["subset", "case", "slice", "image", "mask", "classes"])
 
 
+def write_raters(root: Path, slices: pd.DataFrame) -> pd.DataFrame:
+    """Write the masks of two raters a slice, of the third case one: shifted copies of the mask.
+
+    Rater 1 has shifted it down by 2, rater 3 right by 3 pixels, and the SAH is SDH for rater 3.
+    """
+    rows = []
+    for row in slices.itertuples():
+        labels = read_mask(root / row.mask)
+        drawn = {1: np.roll(labels, 2, axis=0), 3: np.roll(labels, 3, axis=1)}
+        drawn[3][drawn[3] == 4] = 5
+        if row.case == slices["case"].unique()[2]:
+            del drawn[1]
+        for rater, mask in drawn.items():
+            path = f"annotations/rater{rater}/{Path(row.mask).name}"
+            write_png(root / path, encode_rgb(mask))
+            rows.append(
+                (row.case, row.slice, f"rater{rater}", path, classes_in(mask), sha256(root / path))
+            )
+    return pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS))
+
+
+@pytest.fixture(scope="session")
+def toy_raters(toy: tuple[pd.DataFrame, Path]) -> pd.DataFrame:
+    """The raters' own masks of the toy data set, as annotations.tsv lists them."""
+    return write_raters(toy[1], toy[0])
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path]:
     """The manifest of a toy data set and the folder that its paths are relative to."""
@@ -81,7 +110,11 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
     """Train on the toy slices; keywords change the training recipe, `seed` the seed."""
 
     def run(
-        *, seed: int = 7, network: dict[str, Any] | None = None, **training: Any
+        *,
+        seed: int = 7,
+        network: dict[str, Any] | None = None,
+        raters: pd.DataFrame | None = None,
+        **training: Any,
     ) -> TrainOutputs:
         folder = tmp_path_factory.mktemp("run")
         outputs = TrainOutputs(
@@ -99,6 +132,7 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
             input={"size": SIZE, "windows": [WINDOW]},
             identity={"run": f"toy-f0-s{seed}", "experiment": "toy", "fold": 0, "seed": seed},
             outputs=outputs,
+            raters=raters,
         )
         return outputs
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mbhseg.nn.augment import augment, warp
+from mbhseg.nn.augment import Deformation, augment, warp
 from mbhseg.nn.recipe import AugmentationRecipe
 from mbhseg.windows import Window, to_channels
 
@@ -124,3 +124,101 @@ def test_parts_are_independent(pair):
     plain = apply(pair, recipe, 4)
     with_noise = apply(pair, dataclasses.replace(recipe, intensity=1.0, hu_noise=2.0), 4)
     np.testing.assert_array_equal(plain[1], with_noise[1])
+
+
+STILL = np.eye(2, 3)
+
+
+def test_deformation_of_nothing_is_the_affine_move(pair):
+    turn = cv2.getRotationMatrix2D((11.5, 11.5), 20, 1.05)
+    plain, bent = warp(*pair, turn), warp(*pair, turn, Deformation())
+    assert np.abs(plain[0].astype(int) - bent[0]).max() <= 8  # cv2 rounds weights to 1/32 pixel
+    assert (plain[1] != bent[1]).mean() < 0.01
+
+
+@pytest.mark.parametrize("strength", [0.2, -0.2])
+def test_barrel_takes_pixels_from_where_its_formula_says(strength):
+    size, middle = 65, 32
+    column = np.arange(size)
+    image = np.repeat((column * 3)[None, :], size, axis=0).astype(np.uint8)[..., None]
+    bent, _ = warp(image, image[..., 0] // 40, STILL, Deformation(barrel=strength))
+    r = (column - middle) / middle
+    source = middle + middle * r * (1 + strength * r**2)  # on the middle row, r is |x|
+    inside = (source >= 0) & (source <= size - 1)
+    np.testing.assert_allclose(bent[middle, inside, 0], source[inside] * 3, atol=1.5)
+    assert abs(int(bent[middle, 48, 0]) - 48 * 3) > 1
+    assert bent[middle, middle, 0] == middle * 3
+
+
+def test_elastic_shifts_by_its_control_points():
+    shifts = np.zeros((4, 4, 2), np.float32)
+    shifts[..., 0] = 3.0  # all taken from three columns to the right
+    image = np.arange(40, dtype=np.uint8)[None, :].repeat(40, axis=0)[..., None] * 5
+    labels = image[..., 0] // 50
+    bent, drawn = warp(image, labels, STILL, Deformation(elastic=shifts))
+    np.testing.assert_array_equal(bent[:, :-3], image[:, 3:])
+    np.testing.assert_array_equal(drawn[:, :-3], labels[:, 3:])
+
+
+BENT = AugmentationRecipe(
+    affine=0.5,
+    rotation_degrees=15,
+    elastic=1.0,
+    elastic_shift=0.08,
+    elastic_points=4,
+    barrel=1.0,
+    barrel_strength=0.2,
+)
+
+
+def test_bent_image_and_labels_agree(pair):
+    moved = 0
+    for seed in range(20):
+        image, labels = apply(pair, BENT, seed)
+        grey, square = image[..., 0], np.ones((3, 3), np.uint8)
+        inside = cv2.erode(grey, square) == cv2.dilate(grey, square)
+        np.testing.assert_array_equal(labels[inside], grey[inside] // 40)
+        assert set(np.unique(labels)) <= {0, 2, 5}
+        moved += not np.array_equal(labels, pair[1])
+    assert moved == 20
+
+
+def test_several_raters_move_alike(pair):
+    image, labels = pair
+    other = np.roll(labels, 2, axis=1)
+    recipe = dataclasses.replace(BENT, flip_left_right=0.5, flip_up_down=0.5)
+    for seed in range(6):
+        _, both = augment(
+            image, np.stack([labels, other]), recipe, WINDOWS, np.random.default_rng(seed)
+        )
+        for mask, moved in zip((labels, other), both, strict=True):
+            alone = augment(image, mask, recipe, WINDOWS, np.random.default_rng(seed))[1]
+            np.testing.assert_array_equal(moved, alone)
+
+
+def test_blur_smooths_inside_the_window_only():
+    rng = np.random.default_rng(0)
+    image = rng.integers(60, 200, (64, 64, 3)).astype(np.uint8)
+    image[:8], image[-8:] = 0, 255  # outside the window: air and bone
+    recipe = AugmentationRecipe(blur=1.0, blur_pixels=3.0)
+    shares = []
+    for seed in range(8):
+        blurred, _ = augment(
+            image, np.zeros((64, 64), np.uint8), recipe, WINDOWS, np.random.default_rng(seed)
+        )
+        np.testing.assert_array_equal(blurred[:8], 0)
+        np.testing.assert_array_equal(blurred[-8:], 255)
+        assert blurred[24:40].mean() == pytest.approx(image[24:40].mean(), abs=2)
+        shares.append(blurred[24:40].std() / image[24:40].std())
+    assert min(shares) < 0.3  # by 3 pixels
+    assert max(shares) <= 1
+    assert len(set(shares)) > 5
+
+
+def test_what_came_later_leaves_earlier_draws_as_they_were(pair):
+    """Elastic, barrel and blur draw from a stream of their own."""
+    with_blur = dataclasses.replace(EVERYTHING, blur=1.0, blur_pixels=0.4)
+    for seed in range(5):
+        np.testing.assert_array_equal(
+            apply(pair, EVERYTHING, seed)[1], apply(pair, with_blur, seed)[1]
+        )

@@ -40,7 +40,7 @@ def expected_parameters(
         return conv(k, inputs, outputs) + conv(k, outputs, outputs) + 2 * per_filter * outputs
 
     width = [filters * 2**i for i in range(levels)]
-    size = [max(3, kernel - 2 * i) for i in range(levels)]
+    size = [kernel] + [max(3, kernel - 2 * i) for i in range(1, levels)]
     total, inputs = 0, channels
     for w, k in zip(width, size, strict=True):
         total, inputs = total + block(k, inputs, w), w

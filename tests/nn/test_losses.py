@@ -86,6 +86,78 @@ def test_sum_of_cross_entropy_and_dice(pair):
     assert float(found) == pytest.approx(expected, 1e-5)
 
 
+def numpy_generalized_dice(t: np.ndarray, p: np.ndarray, factors=1.0) -> float:
+    """Sudre et al. (2017), section 2.1; absent classes weigh like the rarest present one."""
+    volumes = t.sum(axis=(0, 1, 2))
+    largest = 1 / volumes[volumes > 0].min() ** 2
+    w = np.array([1 / v**2 if v > 0 else largest for v in volumes]) * factors
+    hit = (t * p).sum(axis=(0, 1, 2))
+    return float(1 - 2 * (w * hit).sum() / (w * (t + p).sum(axis=(0, 1, 2))).sum())
+
+
+def test_generalized_dice(pair):
+    labels, p = pair
+    found = losses.generalized_dice(labels, p)
+    assert float(found) == pytest.approx(numpy_generalized_dice(one_hot(labels), p), 1e-5)
+    weighted = losses.generalized_dice(labels, p, WEIGHTS)
+    expected = numpy_generalized_dice(one_hot(labels), p, np.array(WEIGHTS))
+    assert float(weighted) == pytest.approx(expected, 1e-5)
+    sparse = np.where(labels == 3, labels, 0)  # four classes are absent
+    found = losses.generalized_dice(sparse, p)
+    assert float(found) == pytest.approx(numpy_generalized_dice(one_hot(sparse), p), 1e-5)
+    empty = np.zeros_like(labels)
+    assert float(
+        losses.generalized_dice(empty, one_hot(empty).astype(np.float32))
+    ) == pytest.approx(0, abs=1e-6)
+    perfect = one_hot(sparse).astype(np.float32)
+    assert float(losses.generalized_dice(sparse, perfect)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture
+def votes(pair) -> np.ndarray:
+    """Votes of two raters in the first image, of three in the second: uint8 [2, 4, 5, 6]."""
+    labels, _ = pair
+    raters = [labels, np.roll(labels, 1, axis=2), np.roll(labels, 2, axis=1)]
+    counts = [sum(one_hot(rater[i]) for rater in raters[: i + 2]) for i in range(2)]
+    return np.stack(counts).astype(np.uint8)
+
+
+def numpy_loss(name: str, t: np.ndarray, p: np.ndarray) -> float:
+    """Every loss at its default settings for a target distribution t, by its formula."""
+    axes = (0, 1, 2)
+    hit, volume, found = ((x[..., 1:]).sum(axis=axes) for x in (t * p, t, p))
+    dice = 1 - ((2 * hit + 2) / (volume + found + 2)).mean()
+    entropy = -(t * np.log(p)).sum(axis=-1).mean()
+    index = (hit + 1) / (hit + 0.3 * (found - hit) + 0.7 * (volume - hit) + 1)
+    return {
+        "cross_entropy": entropy,
+        "dice": dice,
+        "ce_dice": entropy + dice,
+        "focal": -(t * (1 - p) ** 2 * np.log(p)).sum(axis=-1).mean(),
+        "generalized_dice": numpy_generalized_dice(t, p),
+        "tversky": 1 - index.mean(),
+    }[name]
+
+
+@pytest.mark.parametrize("name", sorted(losses.LOSSES))
+def test_every_loss_takes_votes_as_soft_targets(name, pair, votes):
+    _, p = pair
+    fractions = votes / votes.sum(axis=-1, keepdims=True)
+    found = float(keras.ops.mean(losses.make_loss(name)(votes, p)))
+    assert found == pytest.approx(numpy_loss(name, fractions, p.astype(np.float64)), 1e-4)
+    same = losses.make_loss(name)(fractions.astype(np.float32), p)
+    assert float(keras.ops.mean(same)) == pytest.approx(found, 1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(losses.LOSSES))
+def test_a_vote_of_one_is_a_label(name, pair):
+    labels, p = pair
+    loss = losses.make_loss(name, class_weights=WEIGHTS)
+    np.testing.assert_allclose(
+        loss(one_hot(labels).astype(np.uint8), p), loss(labels, p), rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("name", sorted(losses.LOSSES))
 def test_every_loss_is_lower_for_a_better_prediction(name, pair):
     labels, _ = pair

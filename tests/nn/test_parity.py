@@ -21,6 +21,8 @@ from tests.nn.seed_reference import (
 PUBLISHED = [
     (Settings(levels=1, filters=4), 290),
     (Settings(levels=2, filters=4, dropout=0.0), 1_742),
+    (Settings(levels=2, filters=4, kernel=1), 1_134),
+    (Settings(levels=3, filters=4, kernel=2, dilation=2), 7_114),
     (Settings(levels=3, filters=5, dilation=2), 11_636),
     (Settings(levels=3, filters=8, kernel=7, activation="elu"), 59_142),
     (Settings(levels=3, filters=8, kernel=4, dilation=2, activation="silu", size=20), 31_470),
@@ -103,6 +105,8 @@ def test_every_layer_is_the_seeds(settings, count):
     "settings",
     [
         Settings(levels=1, filters=3, kernel=5, dilation=3, size=12),
+        Settings(levels=2, filters=4, kernel=1, size=12),
+        Settings(levels=3, filters=3, kernel=2, dilation=2, size=12),
         Settings(levels=2, filters=4, kernel=6, dilation=2, activation="tanh", size=12),
         Settings(levels=3, filters=4, kernel=7, dilation=2, normalization=True, size=16),
         Settings(levels=4, filters=2, kernel=3, activation="mish", normalize_input=True, size=16),

@@ -166,6 +166,41 @@ def test_moving_average_is_what_is_validated_and_kept(train_toy):
     assert a["val_loss"][1] < a["val_loss"][0] * 0.98
 
 
+@pytest.mark.parametrize("targets", ["random_rater", "soft"])
+def test_raters_as_targets(train_toy, toy_raters, run, targets):
+    """Other training, the same validation; and repeated to the bit."""
+    settings = {**AUGMENTED, "targets": targets, "deep_supervision": 1, "previews": {"slices": 0}}
+    settings |= {"network": {"levels": 3, "filters": 4}}
+    first, again = (train_toy(**settings, raters=toy_raters) for _ in range(2))
+    assert first.model.read_bytes() == again.model.read_bytes()
+    assert first.history.read_bytes() == again.history.read_bytes()
+    model = load_model(first.model)
+    assert "probabilities1" not in {layer.name for layer in model.layers}
+    record = json.loads(first.run_json.read_text())
+    assert record["training"]["targets"] == targets
+    assert record["parameters"] == model.count_params()
+    old = json.loads(run.run_json.read_text())
+    assert record["data"]["manifest_sha256"] != old["data"]["manifest_sha256"]
+
+
+def test_validation_stays_on_the_consensus(train_toy, toy, toy_raters):
+    outputs = train_toy(epochs=1, targets="soft", raters=toy_raters, previews={"slices": 0})
+    table, root = toy
+    valid = table[table["subset"] == "valid"]
+    images = np.stack([read_image(root / name) for name in valid["image"]])
+    labels = np.stack([read_mask(root / name) for name in valid["mask"]])
+    model, loss = load_model(outputs.model), make_loss("ce_dice")
+    parts = [(images[i : i + 4], labels[i : i + 4]) for i in (0, 4)]
+    found = [float(loss(y, model.predict_on_batch(x))) * len(x) for x, y in parts]
+    expected = read_table(outputs.history)["val_loss"][0]
+    assert sum(found) / len(images) == pytest.approx(expected, rel=1e-4)
+
+
+def test_raters_targets_without_raters_are_refused(train_toy):
+    with pytest.raises(InputError, match=r"training\.targets: soft needs the raters' own masks"):
+        train_toy(targets="soft")
+
+
 def test_early_stopping_and_plateau(train_toy):
     still = {
         "epochs": 6,

@@ -58,6 +58,8 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         ("build.datasets", ["mbhseg24"], "mbhseg24 is not defined. Did you mean mbhseg25?"),
         ("build.experiments", ["flexnet"], "flexnet is not defined. Did you mean flexunet?"),
         ("raters.rater", 3, "raters.rater names the one rater"),
+        ("training.targets", "softly", "training.targets is 'softly'. Did you mean soft?"),
+        ("training.deep_supervision", 5, "5 of experiment flexunet is above network.levels - 2, 4"),
         ("raters.method", "rater", "raters.rater names the one rater"),
         ("split.by", "slice", "Set split.folds to 1"),
         ("datasets.mbhseg25.archive", {"path": "a.zip"}, "exactly one source"),
@@ -70,6 +72,13 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
 def test_a_fault_names_its_key_and_the_remedy(default, schemas, path, value, words):
     with pytest.raises(settings.ConfigError, match=re.escape(words)):
         settings.check(changed(default, path, value), schemas)
+
+
+def test_raters_as_targets_need_their_masks(default, schemas):
+    config = changed(default, "training.targets", "random_rater")
+    settings.check(config, schemas)
+    with pytest.raises(settings.ConfigError, match="random_rater of experiment flexunet needs"):
+        settings.check(changed(config, "raters.masks", False), schemas)
 
 
 def test_all_faults_are_told_at_once(default, schemas):

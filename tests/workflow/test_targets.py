@@ -1,0 +1,32 @@
+"""Training on the raters' own masks takes them from the data set, and only then."""
+
+from mbhseg.files import read_json, read_table
+
+SOFT = (
+    "experiments={flexunet: {}, soft: {network: {levels: 3},"
+    " training: {targets: soft, deep_supervision: 1}}}"
+)
+
+
+def test_an_experiment_learns_from_all_raters(finished):
+    text = finished.snakemake("results/tiny/models/soft-f0-s1/model.keras", "--config", SOFT)
+    assert "annotations.tsv" in text
+    record = read_json(finished.root / "results/tiny/models/soft-f0-s1/run.json")
+    assert record["training"]["targets"] == "soft"
+    # its raters' masks lie decoded in the cache, as many as the table lists for its slices
+    table = read_table(finished.root / "results/tiny/dataset.tsv")
+    used = table[table["subset"] != "test"][["case", "slice"]]
+    annotations = read_table(finished.root / "results/tiny/annotations.tsv")
+    own = annotations[annotations["annotation"].str.startswith("rater")]
+    (raters,) = finished.root.glob("results/tiny/cache/*/raters.npy")
+    assert raters.stat().st_size - 128 == len(own.merge(used)) * 64 * 64
+
+
+def test_folds_share_what_is_decoded(finished):
+    """The other fold's training finds the slices of the first one."""
+    finished.snakemake("results/tiny/models/flexunet-f0-s1/model.keras", "--force")
+    before = {p: p.stat().st_mtime_ns for p in finished.root.glob("results/tiny/cache/*/*.npy")}
+    assert before
+    finished.snakemake("results/tiny/models/flexunet-f1-s1/model.keras")
+    after = {p: p.stat().st_mtime_ns for p in finished.root.glob("results/tiny/cache/*/*.npy")}
+    assert after == before
