@@ -19,6 +19,8 @@ import yaml
 from mbhseg import config as settings
 from mbhseg.dataset import in_fold
 from mbhseg.files import read_table
+from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
+from mbhseg.metrics.summary import score_table, summarise
 
 ROOT = Path(__file__).resolve().parent.parent
 N_CLASSES = 6
@@ -107,3 +109,32 @@ def train_outputs(folder: Path) -> Any:
         run_json=folder / "run.json",
         previews=folder / "previews",
     )
+
+
+class TestPatients:
+    """The test patients of the data in a folder, and how well a model segments them."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        from mbhseg.nn.store import open_store
+
+        table = data_set(folder)
+        tested = table[table["subset"] == "test"]
+        self._store = open_store(tested, folder / "results/phantom", size, folder / "cache")
+
+    def scores(self, model: Any) -> dict[str, float]:
+        """Mean Dice of the patients who have the class, of each class, any bleed, and `macro`."""
+        rows = []
+        for case, part in self._store.table.groupby("case"):
+            images, labels = (a[part.index.to_numpy()] for a in self._store[1:])
+            predicted = np.concatenate(
+                [model.predict_on_batch(images[i : i + 8]) for i in range(0, len(images), 8)]
+            ).argmax(axis=-1)
+            volumes = {
+                "reference": np.asfortranarray(labels.transpose(1, 2, 0)),
+                "model": np.asfortranarray(predicted.astype(np.uint8).transpose(1, 2, 0)),
+            }
+            pairs = PairScores(CaseLabels(str(case), str(case), volumes, np.eye(4)))
+            rows += pairs.rows([Pair("model", "reference")])
+        summary = summarise(score_table(rows))
+        classes = {key: found["dice_present"] for key, found in summary["classes"].items()}
+        return {"macro": summary["macro"]["dice_present"], **classes}

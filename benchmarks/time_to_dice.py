@@ -17,10 +17,12 @@ import math
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from _common import (
+    TestPatients,
     data_set,
     in_own_process,
     machine,
@@ -52,22 +54,10 @@ COMMON = {
 }
 
 
-def score_test(folder: Path) -> Any:
-    """A function that gives a model's macro Dice over the test patients of the data in `folder`."""
-    from mbhseg.nn.losses import make_loss
-    from mbhseg.nn.store import open_store
-    from mbhseg.nn.validation import validate
-
-    table = data_set(folder)
-    tested = table[table["subset"] == "test"]
-    store = open_store(tested, folder / "results/phantom", SIZE, folder / "cache", CORES)
-    loss = make_loss("cross_entropy")
-
-    def score(model: Any) -> float:
-        found = validate(model, loss, store, store.subset("test"), 8)
-        return found.scores["val_dice"]
-
-    return score
+def macro_dice(folder: Path) -> Callable[[Any], float]:
+    """A function that gives a model's score on the test patients of the data in `folder`."""
+    patients = TestPatients(folder, SIZE)
+    return lambda model: patients.scores(model)["macro"]
 
 
 def clock(score: Any, seconds: float, by_batch: bool) -> Any:
@@ -118,7 +108,7 @@ def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
     from mbhseg.nn.callbacks import KeepBest
     from mbhseg.nn.store import open_store
 
-    score = score_test(folder)
+    score = macro_dice(folder)
     table = data_set(folder)
     table = table[table["classes"] != ""]  # slices without a bleed are left out
     arrays = {}
@@ -162,7 +152,7 @@ def our_run(folder: Path, seconds: float, epochs: int) -> list[tuple[float, floa
     from mbhseg.nn.training import train
 
     config = preset()
-    score = score_test(folder)
+    score = macro_dice(folder)
     watch = clock(score, seconds, by_batch=False)
     with tempfile.TemporaryDirectory() as out:
         outputs = train_outputs(Path(out))

@@ -9,6 +9,7 @@ rule train:
         fold=fold_table,
         probe=probe_table,
         annotations=annotations_of,
+        start=lambda wildcards: recipe_of(wildcards)["training"]["start_from"] or [],
     output:
         model="results/{dataset}/models/{run}/model.keras",
         history="results/{dataset}/models/{run}/history.csv",

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -69,6 +70,23 @@ def in_policy(model: keras.Model, policy: str) -> keras.Model:
     copy: keras.Model = keras.models.clone_model(model, clone_function=clone)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def copy_weights(source: keras.Model, target: keras.Model, where: str | Path) -> None:
+    """Give `target` the weights of `source`, which was loaded from `where`.
+
+    Raises InputError unless both have the same weights in the same order.
+    """
+    shapes = [tuple(weight.shape) for weight in source.weights]
+    wanted = [tuple(weight.shape) for weight in target.weights]
+    if shapes != wanted:
+        raise InputError(
+            where,
+            f"has {source.count_params():,} parameters in {len(shapes)} weights, the network "
+            f"{target.count_params():,} in {len(wanted)}, or of other shapes",
+            "Start from a model of the same network",
+        )
+    target.set_weights(source.get_weights())
 
 
 def _import_function(path: str) -> Callable[..., Any]:

@@ -114,6 +114,7 @@ class ProbeRecipe:
 class TrainingRecipe:
     """Everything about training but the data and the network."""
 
+    start_from: str | None = None
     epochs: int = 10
     batch: int = 8
     targets: str = "consensus"

@@ -31,12 +31,12 @@ from mbhseg.nn.callbacks import (
 )
 from mbhseg.nn.feed import TrainingFeed
 from mbhseg.nn.losses import METRICS, Loss, make_loss
-from mbhseg.nn.models import build_model, summary_text
+from mbhseg.nn.models import build_model, copy_weights, summary_text
 from mbhseg.nn.optimizers import learning_rate_reducer, make_optimizer
 from mbhseg.nn.pictures import PreviewFolder, choose_previews
 from mbhseg.nn.progress import Progress
 from mbhseg.nn.recipe import TrainingRecipe
-from mbhseg.nn.saving import save_model
+from mbhseg.nn.saving import load_model, save_model
 from mbhseg.nn.store import CHANNELS, SliceStore, content_hash, open_store
 from mbhseg.nn.supervision import with_heads
 from mbhseg.windows import Window
@@ -108,6 +108,8 @@ def train(
     model = build_model(
         network, size=size, channels=CHANNELS, classes=len(CLASSES), dtype=precision, seed=seed
     )
+    if recipe.start_from is not None:
+        copy_weights(load_model(recipe.start_from), model, recipe.start_from)
     if recipe.summary:
         log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:

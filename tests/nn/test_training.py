@@ -279,3 +279,15 @@ def test_missing_gpu_is_refused(train_toy):
             pytest.skip("there is a GPU here")
     with pytest.raises(InputError, match=r"^training\.require_gpu: .* no GPU"):
         train_toy(require_gpu=True)
+
+
+def test_starts_from_a_trained_model(train_toy):
+    first = train_toy(epochs=1)
+    again = train_toy(
+        epochs=1, start_from=str(first.model), optimizer={"learning_rate": 1e-12}, previews={}
+    )
+    before, after = (load_model(o.model).get_weights() for o in (first, again))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    with pytest.raises(InputError, match="Start from a model of the same network"):
+        train_toy(epochs=1, start_from=str(first.model), network={"filters": 4})

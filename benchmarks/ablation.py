@@ -1,0 +1,157 @@
+"""What each part of the default recipe is worth on the phantom: the table of docs/recipe.md.
+
+    python benchmarks/ablation.py [--quick] [--minutes 3] [--seeds 1] [NAME ...]
+
+Every variant changes a few keys of the demo's recipe (config/demo.yaml) and trains for the same
+wall-clock, two variants at a time with one thread each: a few epochs are timed, and the cosine is
+then laid over as many as the minutes hold. Scores are those of the test patients: the mean over
+classes of the mean Dice of those who have the class, and Dice of any bleed. The last line is
+`ablation ratio <number>`: the default's macro Dice over that of `plain`, the seed's way of
+training (cross-entropy, every slice once, no augmentation, no normalization).
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from _common import TestPatients, data_set, machine, prepare_data, preset, train_outputs
+
+from mbhseg import config as settings
+from mbhseg.classes import KEYS
+
+NO_AUGMENTATION = {"flip_left_right": 0, "affine": 0, "intensity": 0}
+PLAIN = {
+    "network": {"normalization": None, "background_prior": None},
+    "training": {
+        "loss": {"name": "cross_entropy"},
+        "sampling": {"foreground": None},
+        "augmentation": NO_AUGMENTATION,
+    },
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "plain": PLAIN,
+    "loss cross_entropy": {"training": {"loss": {"name": "cross_entropy"}}},
+    "loss dice": {"training": {"loss": {"name": "dice"}}},
+    "ema .99": {"training": {"optimizer": {"ema": 0.99}}},
+    "ema .995": {"training": {"optimizer": {"ema": 0.995}}},
+    "learning rate .001": {"training": {"optimizer": {"learning_rate": 0.001}}},
+    "learning rate .004": {"training": {"optimizer": {"learning_rate": 0.004}}},
+    "batch 4": {"training": {"batch": 4}},
+    "batch 16": {"training": {"batch": 16}},
+    "no normalization": {"network": {"normalization": None}},
+    "batch normalization": {"network": {"normalization": "batch"}},
+    "group normalization": {"network": {"normalization": "group"}},
+    "filters 12": {"network": {"filters": 12}},
+    "filters 24": {"network": {"filters": 24}},
+    "levels 4": {"network": {"levels": 4}},
+    "levels 6": {"network": {"levels": 6}},
+    "kernel 5": {"network": {"kernel": 5}},
+    "foreground null": {"training": {"sampling": {"foreground": None}}},
+    "foreground .4": {"training": {"sampling": {"foreground": 0.4}}},
+    "foreground .9": {"training": {"sampling": {"foreground": 0.9}}},
+    "no augmentation": {"training": {"augmentation": NO_AUGMENTATION}},
+    "flips alone": {"training": {"augmentation": {"affine": 0, "intensity": 0}}},
+    "no dropout": {"network": {"dropout": 0}},
+    "no background prior": {"network": {"background_prior": None}},
+    "leaky_relu": {"network": {"activation": "leaky_relu"}},
+    "float32": {"training": {"precision": "float32"}},
+}
+
+
+def run(folder: Path, name: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Train one variant for `seconds` of training and validation, and score the test patients."""
+    from mbhseg.files import read_json
+    from mbhseg.nn.saving import load_model
+    from mbhseg.nn.training import train
+
+    config = preset("demo")
+    recipe = settings.merged({key: config[key] for key in settings.RECIPE}, VARIANTS[name])
+    training = {**recipe["training"], "threads": 1, "early_stopping": {"patience": None}}
+    training["previews"] = {"slices": 0, "every": 1}
+    per_epoch = training["sampling"]["slices_per_epoch"]
+    root, cache = folder / "results/phantom", folder / "cache"
+
+    def fit(out: str, epochs: int) -> float:
+        began = time.monotonic()
+        train(
+            slices=data_set(folder),
+            root=root,
+            network=recipe["network"],
+            training={**training, "epochs": epochs},
+            input={"size": config["slices"]["size"], "windows": settings.windows(config)},
+            identity={"run": f"ablation-f0-s{seed}", "experiment": name, "fold": 0, "seed": seed},
+            outputs=train_outputs(Path(out)),
+            cache=cache,
+        )
+        return time.monotonic() - began
+
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as out:
+        training["sampling"] = {**training["sampling"], "slices_per_epoch": 96}
+        fit(first, 3)
+        timings = read_json(Path(first) / "run.json")["timings"]
+        image = min(timings["epoch_seconds"][1:]) / 96
+        training["sampling"]["slices_per_epoch"] = per_epoch
+        validation = timings["validation_seconds"] / 3
+        epochs = max(2, round(seconds / (image * per_epoch + validation)))
+        spent = fit(out, epochs)
+        model = load_model(Path(out) / "model.keras")
+        scores = TestPatients(folder, config["slices"]["size"]).scores(model)
+        best = read_json(Path(out) / "run.json")["best"]
+    return {
+        "name": name,
+        "seed": seed,
+        "epochs": epochs,
+        "images_per_second": 1 / image,
+        "seconds": spent,
+        "valid": best["val_dice"],
+        "best_epoch": best["epoch"],
+        **scores,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=[], help="variants; none: all")
+    parser.add_argument("--quick", action="store_true", help="two variants, 20 seconds each")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of each training")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each variant")
+    options = parser.parse_args()
+    names = ["default", "plain"] if options.quick else options.names or list(VARIANTS)
+    seconds = 20.0 if options.quick else options.minutes * 60
+    config = preset("demo")
+    print(f"machine: {machine()}; {seconds:.0f} s each")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        prepare_data(folder, {k: config[k] for k in ("build", "datasets", "slices", "split")})
+        # a process for every training, as TensorFlow keeps its memory and its threads
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=fresh, max_tasks_per_child=1) as pool:
+            jobs = [
+                pool.submit(run, folder, name, seed, seconds)
+                for name in names
+                for seed in range(1, options.seeds + 1)
+            ]
+            rows = []
+            for job in jobs:
+                rows.append(job.result())
+                print(line(rows[-1]), flush=True)
+    means = pd.DataFrame(rows).groupby("name")["macro"].mean()
+    if {"default", "plain"} <= set(means.index):
+        print(f"ablation ratio {means['default'] / max(means['plain'], 1e-3):.2f}")
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of the table of docs/recipe.md."""
+    scores = " | ".join(f"{row[key]:.3f}" for key in ("macro", "any", *KEYS))
+    speed = f"{row['images_per_second']:.0f}"
+    return f"| {row['name']} | {row['epochs']} | {speed} | {row['seconds']:.0f} | {scores} |"
+
+
+if __name__ == "__main__":
+    main()

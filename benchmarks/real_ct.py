@@ -1,0 +1,215 @@
+"""What the recipe learns from three dozen real slices: five-fold cross-validation.
+
+    python benchmarks/real_ct.py [--quick] [--data FOLDER] [--minutes 6] [--pretrain 8]
+
+`--data` holds images/*.png (HU 0..255 as grey) and masks/*.png (RGB), by the same names; where it
+is not there the benchmark says so and ends. Every fold trains `--minutes` with one thread, two
+folds at a time, from the weights of a network that was trained `--pretrain` minutes on the
+phantom; that time is counted apart (0 leaves the pretraining out). Slices whose names differ in
+the last three digits alone (136009, 136013) are taken for one patient's and stay together.
+Dice is pooled over all held-out slices, at their own size. The last line is `real_ct ratio
+<number>`: the mean over the five classes over that of `seed_predictions/`, which were made by a
+network that had seen other slices as well (1 where there are none).
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _common import ROOT, data_set, in_own_process, machine, prepare_data, preset, train_outputs
+
+from mbhseg import config as settings
+from mbhseg.classes import KEYS
+from mbhseg.metrics.overlap import class_counts, confusion, dice
+from mbhseg.raster import encode_rgb, read_mask
+from mbhseg.slices import from_display, network_input, read_image, resize_labels, write_png
+from mbhseg.stratify import deal
+from mbhseg.windows import Window
+
+DATA = ROOT.parent / "shared/real_ct/slices"
+SIZE = 256
+FOLDS = 5
+EPOCH = 240  # slices
+FINE_TUNING: dict[str, Any] = {"optimizer": {"learning_rate": 0.001}}
+# Nothing below 0 HU is left in these images, so no window reaches below it, in the phantom neither.
+WINDOWS = {
+    "brain": {"level": 40, "width": 80},
+    "blood": {"level": 65, "width": 90},
+    "seed": {"level": 127.5, "width": 255},
+}
+PHANTOM = {
+    "datasets": {"phantom": {"phantom": {"cases": 60, "size": SIZE, "slices": 12}}},
+    "build": {"datasets": ["phantom"]},
+    "shards": 2,
+    "windows": WINDOWS,
+    "slices": {"size": SIZE, "channels": list(WINDOWS)},
+}
+
+
+def channels() -> list[dict[str, Any]]:
+    return [{"name": name, **window} for name, window in WINDOWS.items()]
+
+
+def table_of(data: Path, out: Path) -> pd.DataFrame:
+    """The real slices as PNGs of the network's input below `out`, and their table."""
+    windows = [Window(**window) for window in channels()]
+    (out / "images").mkdir(parents=True)
+    (out / "masks").mkdir()
+    rows = []
+    for number, path in enumerate(sorted((data / "images").glob("*.png"))):
+        hu = from_display(read_image(path)[..., 0])[:, :, None].astype(np.int16)
+        labels = read_mask(data / "masks" / path.name)
+        names = [f"{kind}/{path.name}" for kind in ("images", "masks")]
+        write_png(out / names[0], network_input(hu, windows, SIZE)[0])
+        write_png(out / names[1], encode_rgb(resize_labels(labels, SIZE)))
+        drawn = ",".join(KEYS[label - 1] for label in np.unique(labels) if label)
+        rows.append((path.stem[:-3], path.stem, number, *names, drawn))
+    return pd.DataFrame(rows, columns=["patient", "case", "slice", "image", "mask", "classes"])
+
+
+def folds_of(table: pd.DataFrame) -> pd.Series:
+    """The fold of each row: patients dealt so that every fold has its share of each class."""
+    strata = {
+        str(patient): frozenset(",".join(rows).split(","))
+        for patient, rows in table.groupby("patient")["classes"]
+    }
+    sizes = [len(part) for part in np.array_split(range(len(strata)), FOLDS)]
+    parts = deal(strata, sizes, 137, "folds")
+    return table["patient"].map({p: k for k, part in enumerate(parts) for p in part})
+
+
+def fit(
+    table: pd.DataFrame, root: Path, out: Path, seconds: float, start: str | None, threads: int
+) -> float:
+    """Train the default recipe on `table` (column subset) for about `seconds`; those it took."""
+    from mbhseg.files import read_json
+    from mbhseg.nn.training import train
+
+    config = preset()
+    training = config["training"] | {
+        "threads": threads,
+        "early_stopping": {"patience": None},
+        "previews": {"slices": 0, "every": 1},
+        "start_from": start,
+    }
+    if start is not None:
+        training = settings.merged(training, FINE_TUNING)
+
+    def run(folder: Path, epochs: int, slices: int) -> float:
+        began = time.monotonic()
+        sampling = {**training["sampling"], "slices_per_epoch": slices}
+        train(
+            slices=table,
+            root=root,
+            network=config["network"],
+            training={**training, "epochs": epochs, "sampling": sampling},
+            input={"size": SIZE, "windows": channels()},
+            identity={"run": "flexunet-f0-s137", "experiment": "flexunet", "fold": 0, "seed": 137},
+            outputs=train_outputs(folder),
+        )
+        return time.monotonic() - began
+
+    with tempfile.TemporaryDirectory() as first:  # how many epochs fit into the time
+        spent = run(Path(first), 2, 48)
+        times = read_json(Path(first) / "run.json")["timings"]
+    image = times["epoch_seconds"][-1] / 48
+    epoch = image * EPOCH + times["validation_seconds"] / 2
+    return spent + run(out, max(2, int((seconds - spent - 10) / epoch)), EPOCH)
+
+
+def pretrain(folder: Path, seconds: float) -> float:
+    """Train on the phantom in `folder`; the model lies in `folder`/model.keras."""
+    return fit(data_set(folder), folder / "results/phantom", folder, seconds, None, 2)
+
+
+def train_fold(
+    table: pd.DataFrame, fold: int, place: Path, data: Path, seconds: float, start: str | None
+) -> tuple[float, np.ndarray]:
+    """Train on all folds but one; seconds, and the confusion [6, 6] of that one's pixels."""
+    from mbhseg.nn.inference import Predictor
+
+    learnt = table[table["fold"] != fold]
+    # nothing is chosen by validation: it looks at what is trained on, and the last epochs win
+    both = pd.concat([learnt.assign(subset=name) for name in ("train", "valid")])
+    out = place / f"fold{fold}"
+    out.mkdir()
+    spent = fit(both, place, out, seconds, start, 1)
+    predictor = Predictor.load(out)
+    counts = np.zeros((6, 6), np.int64)
+    for name in table["case"][table["fold"] == fold]:
+        hu = from_display(read_image(data / f"images/{name}.png")[..., 0])[:, :, None]
+        truth = from_display(read_mask(data / f"masks/{name}.png"))[:, :, None]
+        counts += confusion(truth, predictor.labels(hu.astype(np.int16)))
+    return spent, counts
+
+
+def pooled(counts: np.ndarray) -> dict[str, float]:
+    """Dice of each class, of any bleed, and the mean over the five classes, from pooled counts."""
+    scores = {key: float(dice(*n)) for key, n in class_counts(counts).items()}
+    return {"macro": float(np.mean([scores[key] for key in KEYS])), **scores}
+
+
+def show(what: str, scores: dict[str, float]) -> None:
+    print(f"{what}: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="half a minute of each training")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of images/ and masks/")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of training a fold")
+    parser.add_argument("--pretrain", type=float, default=8.0, help="minutes on the phantom")
+    options = parser.parse_args()
+    data: Path = options.data
+    if not (data / "images").is_dir():
+        print(f"real_ct skipped: no {data}/images")
+        return
+    seconds = 30.0 if options.quick else options.minutes * 60
+    before = 30.0 if options.quick else options.pretrain * 60
+    print(f"machine: {machine()}")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        start = None
+        if before:
+            prepare_data(place / "phantom", PHANTOM)
+            spent = in_own_process(pretrain, place / "phantom", before)
+            start = str(place / "phantom/model.keras")
+            print(f"pretrained {spent:.0f} s on the phantom", flush=True)
+        table = table_of(data, place)
+        table["fold"] = folds_of(table)
+        print(f"{len(table)} slices, {table['patient'].nunique()} patients as far as names tell")
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=fresh, max_tasks_per_child=1) as pool:
+            jobs = [
+                pool.submit(train_fold, table, k, place, data, seconds, start) for k in range(FOLDS)
+            ]
+            found = []
+            for k, job in enumerate(jobs):
+                found.append(job.result())
+                show(f"fold {k}, {found[-1][0]:.0f} s", pooled(found[-1][1]))
+    ours = pooled(sum(counts for _, counts in found))
+    show("all folds, pooled over slices", ours)
+    theirs = ours["macro"]
+    if (data / "seed_predictions").is_dir():
+        pairs = [
+            confusion(
+                *(
+                    read_mask(data / kind / f"{name}.png")[None]
+                    for kind in ("masks", "seed_predictions")
+                )
+            )
+            for name in table["case"]
+        ]
+        show("the seed's predictions", pooled(sum(pairs)))
+        theirs = pooled(sum(pairs))["macro"]
+    print(f"real_ct ratio {ours['macro'] / theirs:.2f}")
+
+
+if __name__ == "__main__":
+    main()
