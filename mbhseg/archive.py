@@ -25,11 +25,10 @@ from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
 
 import nibabel as nib
-import numpy as np
-from numpy.typing import NDArray
 
 from mbhseg.errors import InputError
 from mbhseg.findings import Finding, Severity
+from mbhseg.planes import DrawnPlanes
 from mbhseg.volumes import PlaneReader, parse_nifti, read_labels
 
 CASE_PATTERN = re.compile(r"ID_[0-9a-f]+_ID_[0-9a-f]+")
@@ -152,8 +151,8 @@ class Archive:
         """The planes of the member, one after the other; see `mbhseg.volumes.PlaneReader`."""
         return PlaneReader(self.read(member), self.where(member))
 
-    def labels(self, member: str) -> NDArray[np.uint8]:
-        """The member's labels [x, y, z] uint8; see `mbhseg.volumes.read_labels`."""
+    def labels(self, member: str) -> DrawnPlanes:
+        """The member's labels; see `mbhseg.volumes.read_labels`."""
         return read_labels(self.read(member), self.where(member))
 
     def where(self, member: str) -> str:

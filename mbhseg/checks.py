@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mbhseg import geometry
 from mbhseg.classes import CLASSES
 from mbhseg.findings import Severity
+from mbhseg.planes import DrawnPlanes
 
 AFFINE_TOLERANCE_MM = 1e-3
 ODD_HU = 4096  # a 12-bit scanner ends at 3071, an extended scale seldom goes further for tissue
@@ -208,24 +209,24 @@ def check_intensity(values: NDArray[Any], low: float, high: float) -> list[Remar
 Voxels = dict[int, NDArray[np.intp]]
 
 
-def drawn_voxels(labels: NDArray[np.uint8]) -> Voxels:
-    """Where labels [x, y, z] are drawn: plane to voxel numbers in it, x running fastest.
+def drawn_voxels(labels: DrawnPlanes) -> Voxels:
+    """Where labels are drawn: plane to voxel numbers in it, x running fastest.
 
     Planes without a drawing are left out, so what follows costs no more than the bleeds are large.
     """
-    planes = {z: np.flatnonzero(_flat(labels, z) > 0) for z in range(labels.shape[2])}
+    planes = {z: np.flatnonzero(_flat(plane) > 0) for z, plane in labels.planes.items()}
     return {z: voxels for z, voxels in planes.items() if voxels.size}
 
 
-def _flat(volume: NDArray[Any], z: int) -> NDArray[Any]:
-    """A plane, x running fastest; a view if the volume lies in memory as in the file."""
-    return volume[:, :, z].reshape(-1, order="F")
+def _flat(plane: NDArray[Any]) -> NDArray[Any]:
+    """A plane [x, y], x running fastest; a view if it lies in memory as in the file."""
+    return plane.reshape(-1, order="F")
 
 
-def plane_counts(labels: NDArray[np.uint8], drawn: Voxels) -> dict[int, NDArray[np.int64]]:
-    """Voxels of each class [EDH..SDH] in each drawn plane of labels [x, y, z]."""
+def plane_counts(labels: DrawnPlanes, drawn: Voxels) -> dict[int, NDArray[np.int64]]:
+    """Voxels of each class [EDH..SDH] in each drawn plane."""
     return {
-        z: np.bincount(_flat(labels, z)[voxels], minlength=len(CLASSES))[1:]
+        z: np.bincount(_flat(labels.planes[z])[voxels], minlength=len(CLASSES))[1:]
         for z, voxels in drawn.items()
     }
 
@@ -238,7 +239,8 @@ def check_in_air(values: NDArray[Any], drawn: Voxels) -> list[Remark]:
     suspect = [
         z
         for z, voxels in drawn.items()
-        if voxels.size >= _MIN_DRAWN and (_flat(values, z)[voxels] < AIR_HU).mean() > _MAX_IN_AIR
+        if voxels.size >= _MIN_DRAWN
+        and (_flat(values[:, :, z])[voxels] < AIR_HU).mean() > _MAX_IN_AIR
     ]
     if not suspect:
         return []

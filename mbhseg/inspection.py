@@ -21,6 +21,7 @@ from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.findings import Finding, findings_table
 from mbhseg.inventory import CASE_COLUMNS, SLICE_COLUMNS, Inventory, gate, merge, with_status
+from mbhseg.planes import DrawnPlanes
 from mbhseg.png import write_png
 from mbhseg.thumbnails import thumbnail
 from mbhseg.volumes import PlaneReader, image_array, labels_of, voxel_ml
@@ -79,7 +80,7 @@ class _Drawing(NamedTuple):
 
     counts: dict[int, NDArray[np.int64]]
     digest: str
-    labels: NDArray[np.uint8]
+    labels: DrawnPlanes
 
 
 def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> CaseInspection:
@@ -97,7 +98,7 @@ def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> Ca
         _note(findings, case, files.image, _check_scan(scan))
     counts: list[tuple[Any, ...]] = []
     drawn: dict[int, str] = {}
-    shown: NDArray[np.uint8] | None = None
+    shown: DrawnPlanes | None = None
     for rater, member in files.labels.items():
         before = len(findings)
         drawing = _drawing(archive, case, member, scan, findings)
@@ -215,7 +216,7 @@ def _drawing(
     digest = hashlib.sha256()
     for z in drawn:
         digest.update(b"%d:" % z)
-        digest.update(np.ascontiguousarray(labels[:, :, z].T).data)
+        digest.update(np.ascontiguousarray(labels.planes[z].T).data)
     return _Drawing(counts, digest.hexdigest() if counts else "", labels)
 
 

@@ -6,7 +6,7 @@ that label. The six numbers of a pixel sum to the number of raters, so fractions
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +18,26 @@ from mbhseg.archive import Archive, CaseFiles
 from mbhseg.classes import CLASSES, FOREGROUND
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir
+from mbhseg.planes import DrawnPlanes
 from mbhseg.png import encode_png, read_grey, read_image, write_png
 from mbhseg.raters import (
     Consensus,
     Labels,
-    VoteFractions,
+    Votes,
     count_votes,
     decide,
-    fractions_of,
+    plane_votes,
     single_rater,
 )
-from mbhseg.slices import check_planes, find_case, resize_labels, save, slice_name, to_display
+from mbhseg.slices import (
+    check_planes,
+    display_shape,
+    find_case,
+    resize_labels,
+    save,
+    slice_name,
+    to_display,
+)
 
 __all__ = [
     "decode_rgb",
@@ -99,6 +108,13 @@ def encode_mask(labels: Labels) -> bytes:
 @functools.lru_cache(maxsize=8)
 def _blank_mask(shape: tuple[int, int]) -> bytes:
     return encode_png(np.zeros((*shape, 3), np.uint8))
+
+
+@functools.lru_cache(maxsize=8)
+def _blank_votes(shape: tuple[int, int], raters: int) -> bytes:
+    counts = np.zeros((*shape, len(CLASSES)), np.uint8)
+    counts[..., 0] = raters
+    return encode_png(encode_votes(counts))
 
 
 def read_mask(path: str | Path) -> Labels:
@@ -196,32 +212,50 @@ def write_case(
     labels = {rater: archive.labels(member) for rater, member in case_files.labels.items()}
     for rater, volume in labels.items():
         check_planes(planes, volume.shape[2], archive.where(case_files.labels[rater]))
-    volumes, fractions = _decided(labels, consensus, case)
+    volumes, votes = _decided(labels, consensus, case)
     if per_rater:
         volumes |= {f"rater{rater}": volume for rater, volume in labels.items()}
     rows = []
     for folder, volume in volumes.items():
         (out_dir / folder).mkdir(exist_ok=True)
         for plane in planes:
-            mask = resize_labels(np.ascontiguousarray(to_display(volume[:, :, plane])), size)
-            row = save(out_dir, f"{folder}/{slice_name(case, plane)}", encode_mask(mask))
-            rows.append(MaskRow(*row, classes_in(mask)))
-    if fractions is not None:
+            data, classes = _mask_png(volume, plane, size)
+            row = save(out_dir, f"{folder}/{slice_name(case, plane)}", data)
+            rows.append(MaskRow(*row, classes))
+    if votes is not None:
         (out_dir / "soft").mkdir(exist_ok=True)
-        for plane in planes:
-            counts = resize_labels(to_display(fractions.plane(plane)), size)
-            data = encode_png(encode_votes(counts))
+        for plane, data in _votes_pngs(votes, planes, size):
             rows.append(MaskRow(*save(out_dir, f"soft/{slice_name(case, plane)}", data), ""))
     return rows
 
 
+def _mask_png(volume: DrawnPlanes, plane: int, size: int | None) -> tuple[bytes, str]:
+    """The mask PNG of a plane, and the classes in it; blank planes are not even looked at."""
+    if plane not in volume.planes:
+        return _blank_mask(display_shape(volume.shape, size)), ""
+    mask = resize_labels(np.ascontiguousarray(to_display(volume.planes[plane])), size)
+    return encode_mask(mask), classes_in(mask)
+
+
+def _votes_pngs(
+    votes: Votes, planes: Sequence[int], size: int | None
+) -> Iterator[tuple[int, bytes]]:
+    """Each plane of `planes` and the PNG of its votes."""
+    blank = set(planes)
+    for plane, counts in plane_votes(votes):
+        if plane in blank:
+            blank.remove(plane)
+            yield plane, encode_png(encode_votes(resize_labels(to_display(counts), size)))
+    shape, raters = display_shape(votes.shape, size), votes.patterns.shape[1]
+    yield from ((plane, _blank_votes(shape, raters)) for plane in blank)
+
+
 def _decided(
-    labels: dict[int, Labels], consensus: Consensus, case: str
-) -> tuple[dict[str, Labels], VoteFractions | None]:
+    labels: dict[int, DrawnPlanes], consensus: Consensus, case: str
+) -> tuple[dict[str, DrawnPlanes], Votes | None]:
     """The consensus volume under its folder's name, and the votes if the method is `soft`."""
     if consensus.method == "rater":
         return {"consensus": single_rater(labels, consensus.rater, case)}, None
     votes = count_votes(labels, case)
     volume = decide(votes, consensus.method, consensus.ties)
-    fractions = fractions_of(votes) if consensus.method == "soft" else None
-    return {"consensus": volume}, fractions
+    return {"consensus": volume}, votes if consensus.method == "soft" else None

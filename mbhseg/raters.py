@@ -5,20 +5,22 @@ occurs), so the work is done once for each distinct vote, found among the voxels
 drew; the background voxels, nearly all of a scan, are only counted.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
+from mbhseg.planes import DrawnPlanes
 
 METHODS = ("majority", "union", "intersection", "staple", "rater", "soft")
 TIES = ("background", "foreground", "lowest")
 N_LABELS = len(CLASSES)
-_BLOCK = 2**18  # voxels
 
+T = TypeVar("T")
 Labels = NDArray[np.uint8]
 
 
@@ -56,33 +58,21 @@ class Votes(NamedTuple):
         """Votes for each label, [p, 6]; every row sums to the number of raters."""
         return (self.patterns[:, :, None] == np.arange(N_LABELS)).sum(axis=1)
 
-    def volume(self, decided: Labels) -> Labels:
-        """A label volume from one label a pattern (uint8 [p]); background elsewhere."""
-        labels = np.zeros(self.shape, np.uint8, order="F")
-        labels.reshape(-1, order="F")[self.voxels] = decided[self.which]
-        return labels
-
-
-class VoteFractions(NamedTuple):
-    """Soft targets, sparse: the share of raters for each label, as exact counts.
-
-    `counts` uint8 [n, 6] holds the votes on the voxels `voxels` (as in `Votes`), `raters` their
-    number; every other voxel is background for all raters.
-    """
-
-    shape: tuple[int, ...]
-    voxels: NDArray[np.int64]
-    counts: NDArray[np.uint8]
-    raters: int
-
-    def plane(self, k: int) -> NDArray[np.uint8]:
-        """Vote counts [x, y, 6] of the plane k; they sum to `raters` in every voxel."""
+    def by_plane(self) -> dict[int, slice]:
+        """Where in `voxels` the voxels of each plane lie; planes without any are left out."""
         area = self.shape[0] * self.shape[1]
-        first, last = np.searchsorted(self.voxels, (k * area, (k + 1) * area))
-        plane = np.zeros((area, N_LABELS), np.uint8)
-        plane[:, 0] = self.raters
-        plane[self.voxels[first:last] - k * area] = self.counts[first:last]
-        return plane.reshape(*self.shape[:2], N_LABELS, order="F")
+        ends = np.searchsorted(self.voxels, np.arange(self.shape[2] + 1) * area).tolist()
+        return {z: slice(*ends[z : z + 2]) for z in range(self.shape[2]) if ends[z] < ends[z + 1]}
+
+    def labels(self, decided: Labels) -> DrawnPlanes:
+        """The labels that one label a pattern (uint8 [p]) gives; background elsewhere."""
+        rows, columns = self.shape[:2]
+        values, planes = decided[self.which], {}
+        for z, part in self.by_plane().items():
+            plane = np.zeros(rows * columns, np.uint8)
+            plane[self.voxels[part] - z * rows * columns] = values[part]
+            planes[z] = plane.reshape(rows, columns, order="F")
+        return DrawnPlanes(self.shape, planes)
 
 
 def consensus(
@@ -102,7 +92,7 @@ def consensus(
             `staple`: see `staple`;
             `rater`: the labels of `rater`;
             `soft`: the largest vote fraction, the lowest label at a tie (the hard counterpart
-            of `vote_fractions`).
+            of `plane_votes`).
         ties: for `majority`: `background`; `foreground`: the most voted bleed, the lowest label
             among equals; `lowest`: the lowest of the tied labels, background being 0.
         rater: for `rater`.
@@ -122,10 +112,11 @@ def consensus(
         raise ValueError(f"ties is {ties!r}, not one of {', '.join(TIES)}")
     if method == "rater":
         return single_rater(labels, rater, where)
-    return decide(count_votes(labels, where), method, ties)
+    drawn = {k: DrawnPlanes.of(volume) for k, volume in labels.items()}
+    return decide(count_votes(drawn, where), method, ties).volume()
 
 
-def single_rater(labels: Mapping[int, Labels], rater: int | None, where: str) -> Labels:
+def single_rater(labels: Mapping[int, T], rater: int | None, where: str) -> T:
     """The labels of one rater; InputError if this rater did not draw the case."""
     if rater is None or rater not in labels:
         drew = ", ".join(str(k) for k in sorted(labels)) or "none"
@@ -137,7 +128,7 @@ def single_rater(labels: Mapping[int, Labels], rater: int | None, where: str) ->
     return labels[rater]
 
 
-def count_votes(labels: Mapping[int, Labels], where: str = "consensus") -> Votes:
+def count_votes(labels: Mapping[int, DrawnPlanes], where: str = "consensus") -> Votes:
     """Gather the votes on every voxel that a rater drew; columns in the order of the raters.
 
     Raises InputError if there is no rater or the shapes differ.
@@ -153,21 +144,18 @@ def count_votes(labels: Mapping[int, Labels], where: str = "consensus") -> Votes
                 f"labels of rater {k} are {labels[k].shape}, of rater {raters[0]} {shape}",
                 "Exclude it (qc.on_error: exclude)",
             )
-    flat = [labels[k].reshape(-1, order="F") for k in raters]
-    voxels = _drawn_by_any(flat)
-    patterns, which = _distinct([votes[voxels] for votes in flat])
-    return Votes(shape, voxels, patterns, which, np.bincount(which, minlength=len(patterns)))
-
-
-def _drawn_by_any(flat: list[Labels]) -> NDArray[np.int64]:
-    """Positions where any of the flat volumes is not 0, ascending."""
-    found = [np.zeros(0, np.int64)]
-    for start in range(0, len(flat[0]), _BLOCK):  # blocks stay in the processor's cache
-        drawn = flat[0][start : start + _BLOCK]
-        for votes in flat[1:]:
-            drawn = drawn | votes[start : start + _BLOCK]
-        found.append(np.flatnonzero(drawn != 0) + start)
-    return np.concatenate(found)
+    blank = np.zeros(shape[0] * shape[1], np.uint8)
+    voxels = [np.zeros(0, np.int64)]
+    columns = [[blank[:0]] for _ in raters]
+    for z in sorted(set().union(*(labels[k].planes for k in raters))):
+        planes = [labels[k].planes.get(z, blank).reshape(-1, order="F") for k in raters]
+        drawn = np.flatnonzero(functools.reduce(np.bitwise_or, planes) != 0)
+        voxels.append(drawn + z * blank.size)
+        for column, plane in zip(columns, planes, strict=True):
+            column.append(plane[drawn])
+    patterns, which = _distinct([np.concatenate(column) for column in columns])
+    sizes = np.bincount(which, minlength=len(patterns))
+    return Votes(shape, np.concatenate(voxels), patterns, which, sizes)
 
 
 def _distinct(columns: list[Labels]) -> tuple[Labels, NDArray[np.intp]]:
@@ -188,23 +176,23 @@ def _distinct(columns: list[Labels]) -> tuple[Labels, NDArray[np.intp]]:
     return patterns, which
 
 
-def decide(votes: Votes, method: str, ties: str = "background") -> Labels:
+def decide(votes: Votes, method: str, ties: str = "background") -> DrawnPlanes:
     """Apply a voting method of `consensus` (all but `rater`) to gathered votes."""
     if method == "staple":
-        return votes.volume(staple(votes))
+        return votes.labels(staple(votes))
     counts = votes.counts()
     bleed = (counts[:, 1:].argmax(axis=1) + 1).astype(np.uint8)  # argmax: the first, the lowest
     if method == "union":
-        return votes.volume(bleed)
+        return votes.labels(bleed)
     if method == "intersection":
         agreed = counts.max(axis=1) == votes.patterns.shape[1]
-        return votes.volume(np.where(agreed, bleed, 0).astype(np.uint8))
+        return votes.labels(np.where(agreed, bleed, 0).astype(np.uint8))
     winner = counts.argmax(axis=1).astype(np.uint8)
     if method == "soft" or ties == "lowest":
-        return votes.volume(winner)
+        return votes.labels(winner)
     tied = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) > 1
     at_ties = bleed if ties == "foreground" else np.zeros_like(bleed)
-    return votes.volume(np.where(tied, at_ties, winner))
+    return votes.labels(np.where(tied, at_ties, winner))
 
 
 def staple(votes: Votes, tolerance: float = 1e-5, max_iterations: int = 10_000) -> Labels:
@@ -262,12 +250,16 @@ def _share(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return np.divide(values, total, out=np.zeros_like(values), where=total > 0)
 
 
-def vote_fractions(labels: Mapping[int, Labels], where: str = "consensus") -> VoteFractions:
-    """Exact vote counts of every voxel that a rater drew; raises as `count_votes`."""
-    return fractions_of(count_votes(labels, where))
+def plane_votes(votes: Votes) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Soft targets: z and vote counts [x, y, 6], background first, of each plane with a drawing.
 
-
-def fractions_of(votes: Votes) -> VoteFractions:
-    """Soft targets from gathered votes."""
-    counts = votes.counts().astype(np.uint8)
-    return VoteFractions(votes.shape, votes.voxels, counts[votes.which], votes.patterns.shape[1])
+    They sum to the number of raters in every voxel, so their shares are exact. In the planes that
+    are left out every rater voted for the background.
+    """
+    rows, columns = votes.shape[:2]
+    counts = votes.counts().astype(np.uint8)[votes.which]
+    for z, part in votes.by_plane().items():
+        plane = np.zeros((rows * columns, N_LABELS), np.uint8)
+        plane[:, 0] = votes.patterns.shape[1]
+        plane[votes.voxels[part] - z * rows * columns] = counts[part]
+        yield z, plane.reshape(rows, columns, N_LABELS, order="F")

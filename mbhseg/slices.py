@@ -26,6 +26,7 @@ __all__ = [
     "KEEP",
     "Row",
     "check_planes",
+    "display_shape",
     "encode_png",
     "from_display",
     "network_input",
@@ -69,12 +70,17 @@ def from_display(image: NDArray[Any]) -> NDArray[Any]:
     return image[::-1].swapaxes(0, 1)
 
 
+def display_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
+    """Rows and columns of the images of a volume of `shape` [x, y, ...], resized to `size`."""
+    return _target((shape[1], shape[0]), size)
+
+
 def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Resize an image [H, W] or [H, W, C], C up to 4; to size x size, (rows, columns), or not.
 
     An axis that shrinks is averaged over the area, one that grows is interpolated linearly.
     """
-    rows, columns = _target(image, size)
+    rows, columns = _target(image.shape, size)
     small = min(rows, image.shape[0]), min(columns, image.shape[1])
     if small != image.shape[:2]:
         image = _resized(image, small, cv2.INTER_AREA)
@@ -95,7 +101,7 @@ def resize_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
     Pixel centres are compared in whole numbers, so no value is made up, enlarging and then
     reducing to the first size gives the first labels, and None keeps the array as it is.
     """
-    rows, columns = _target(labels, size)
+    rows, columns = _target(labels.shape, size)
     if (rows, columns) == labels.shape[:2]:
         return labels
     return labels[np.ix_(_nearest(labels.shape[0], rows), _nearest(labels.shape[1], columns))]
@@ -106,9 +112,9 @@ def _nearest(source: int, target: int) -> NDArray[np.intp]:
     return (2 * np.arange(target) + 1) * source // (2 * target)
 
 
-def _target(image: NDArray[Any], size: Size) -> tuple[int, int]:
+def _target(shape: Sequence[int], size: Size) -> tuple[int, int]:
     if size is None:
-        return image.shape[0], image.shape[1]
+        return shape[0], shape[1]
     return (size, size) if isinstance(size, int) else size
 
 
@@ -131,7 +137,7 @@ def network_input(
     if not 1 <= len(windows) <= CHANNELS:
         raise ValueError(f"an RGB image holds 1 to {CHANNELS} windows, not {len(windows)}")
     shown = to_display(planes)
-    shape = _target(shown, size)
+    shape = display_shape(planes.shape, size)
     images = np.empty((planes.shape[2], *shape, CHANNELS), np.uint8)
     for k, image in enumerate(images):
         grey = [resize_image(to_grey(shown[:, :, k], window), size) for window in windows]

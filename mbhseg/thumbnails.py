@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
+from mbhseg.planes import DrawnPlanes
 from mbhseg.slices import resize_image, to_display
 from mbhseg.windows import Window, to_grey
 
@@ -14,12 +15,12 @@ BRAIN = Window("brain", 40, 80)
 _PALETTE = np.array([c.rgb for c in CLASSES], np.float32)
 
 
-def thumbnail(volume: NDArray[Any], labels: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def thumbnail(volume: NDArray[Any], labels: DrawnPlanes | None = None) -> NDArray[np.uint8]:
     """Twelve planes of a scan in the brain window, from the first to the last, labels in colour.
 
     Args:
         volume: HU [x, y, z]; NaN is shown black.
-        labels: uint8 [x, y, z] of the same shape, or None.
+        labels: of the same shape, or None.
 
     Returns:
         uint8 RGB [384, 512, 3], four tiles a row. Each tile is as wide as it is high, whatever
@@ -32,8 +33,8 @@ def thumbnail(volume: NDArray[Any], labels: NDArray[np.uint8] | None = None) -> 
         place = np.s_[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
         grey = _grey(volume[:, :, z])
         sheet[place] = grey[..., np.newaxis]
-        if labels is not None:
-            small = _small_labels(labels[:, :, z])
+        if labels is not None and z in labels.planes:
+            small = _small_labels(labels.planes[z])
             colours = _PALETTE[small[small > 0]]
             sheet[place][small > 0] = np.rint(0.5 * grey[small > 0][:, np.newaxis] + 0.5 * colours)
     return sheet

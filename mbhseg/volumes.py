@@ -17,6 +17,7 @@ from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_file
 from mbhseg.nifti import Source, open_volume, readable
+from mbhseg.planes import DrawnPlanes, is_blank
 
 LABEL_TOLERANCE = 1e-3
 
@@ -113,8 +114,8 @@ def label_array(image: nib.Nifti1Image, where: str) -> NDArray[np.uint8]:
     return _to_labels(image_array(image), where)
 
 
-def read_labels(data: bytes, where: str) -> NDArray[np.uint8]:
-    """Labels [x, y, z] as uint8 of a `.nii` or `.nii.gz` file, plane by plane.
+def read_labels(data: bytes, where: str) -> DrawnPlanes:
+    """Labels of a `.nii` or `.nii.gz` file, plane by plane.
 
     What `parse_nifti` and `label_array` give for three axes, without ever holding the voxels as
     they are stored. Raises InputError as `PlaneReader` and `label_array` do.
@@ -122,16 +123,12 @@ def read_labels(data: bytes, where: str) -> NDArray[np.uint8]:
     return labels_of(PlaneReader(data, where))
 
 
-def labels_of(planes: PlaneReader) -> NDArray[np.uint8]:
-    """Labels [x, y, z] as uint8 of the planes, none of which may have been read before."""
-    labels = np.zeros(planes.shape, np.uint8, order="F")
-    for k, plane in enumerate(planes):
-        if plane.dtype.kind == "f":
-            if plane.any():  # NaN counts as something
-                labels[:, :, k] = _whole(plane, planes.where)
-        elif _check_range(plane, planes.where):
-            labels[:, :, k] = plane
-    return labels
+def labels_of(planes: PlaneReader) -> DrawnPlanes:
+    """Labels of the planes, none of which may have been read before."""
+    drawn = {
+        z: _to_labels(plane, planes.where) for z, plane in enumerate(planes) if not is_blank(plane)
+    }
+    return DrawnPlanes(planes.shape, drawn)
 
 
 def _to_labels(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
@@ -159,8 +156,8 @@ def _whole(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return labels
 
 
-def _check_range(values: NDArray[Any], where: str) -> bool:
-    """Whether there is a label but 0; raises InputError if one is no class."""
+def _check_range(values: NDArray[Any], where: str) -> None:
+    """Raise InputError if a label is no class."""
     low, high = values.min(initial=0), values.max(initial=0)
     if low < 0 or high >= len(CLASSES):
         raise InputError(
@@ -168,7 +165,6 @@ def _check_range(values: NDArray[Any], where: str) -> bool:
             f"label {high if high >= len(CLASSES) else low:g} is outside 0..{len(CLASSES) - 1}",
             "Map it to a class or exclude it",
         )
-    return bool(high)
 
 
 def voxel_ml(affine: NDArray[Any]) -> float:

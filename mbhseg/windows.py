@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_BLOCK = 2**16  # values at a time, which stay in the processor's cache
+
 
 class Window(NamedTuple):
     """A display window in Hounsfield units: grey runs from level - width/2 to level + width/2."""
@@ -30,14 +32,26 @@ def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     Rounds half to even. A window of low 0 and width 255 (the seed's) is the identity on
     whole HU from 0 to 255. An empty array gives an empty array.
     """
+    grey = np.empty(hu.shape, np.uint8)
     if hu.size == 0:
-        return np.zeros(hu.shape, np.uint8)
-    inside = np.array(hu, np.float32, order="C")
-    np.clip(inside, np.float32(window.low), np.float32(window.high), out=inside)
-    inside -= np.float32(window.low)
-    # scales, rounds half to even and casts in one pass; there is no sign left to take off
-    grey = cv2.convertScaleAbs(inside.reshape(-1, 1), alpha=255 / window.width)
-    return np.asarray(grey, np.uint8).reshape(hu.shape)
+        return grey
+    flat = hu.ndim < 2
+    hu, shown = (hu.reshape(1, -1), grey.reshape(1, -1)) if flat else (hu, grey)
+    low, high = np.float32(window.low), np.float32(window.high)
+    rows = max(1, _BLOCK * len(hu) // hu.size)
+    block = np.empty((rows, *hu.shape[1:]), np.float32)
+    for start in range(0, len(hu), rows):
+        part = hu[start : start + rows]
+        inside = block[: len(part)]
+        inside[...] = part
+        np.clip(inside, low, high, out=inside)
+        inside -= low
+        # scales, rounds half to even and casts in one pass; there is no sign left to take off
+        target = shown[start : start + rows]
+        cv2.convertScaleAbs(
+            inside.reshape(len(part), -1), target.reshape(len(part), -1), 255 / window.width
+        )
+    return grey
 
 
 def to_channels(hu: NDArray[Any], windows: Sequence[Window]) -> NDArray[np.uint8]:

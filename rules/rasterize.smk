@@ -44,8 +44,8 @@ rule annotations:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         code=code("rasterize_annotations"),
     script:

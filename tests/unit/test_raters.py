@@ -10,9 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mbhseg.errors import InputError
-from mbhseg.raters import METHODS, TIES, consensus, count_votes, staple, vote_fractions
+from mbhseg.planes import DrawnPlanes
+from mbhseg.raters import METHODS, TIES, Votes, consensus, count_votes, plane_votes, staple
 
 Volumes = dict[int, np.ndarray]
+
+
+def votes_on(volumes: Volumes) -> Votes:
+    return count_votes({k: DrawnPlanes.of(volume) for k, volume in volumes.items()})
 
 
 def volumes_of(votes: list[tuple[int, ...]]) -> Volumes:
@@ -201,19 +206,21 @@ def test_memory_order_does_not_matter(order: str) -> None:
     )
 
 
-def test_votes_of_many_blocks() -> None:
-    """Volumes larger than a block of the search for bleeding voxels."""
+def test_votes_are_gathered_from_the_drawn_voxels_alone() -> None:
     rng = np.random.default_rng(2)
     volumes = {
-        k: (rng.integers(0, 6, (100, 90, 60)) * (rng.random((100, 90, 60)) < 0.01)).astype(np.uint8)
+        k: (rng.integers(0, 6, (50, 40, 30)) * (rng.random((50, 40, 30)) < 0.01)).astype(np.uint8)
         for k in (1, 2)
     }
-    votes = count_votes(volumes)
+    for z in (0, 7, 29):  # planes that one rater or none drew in
+        volumes[1][:, :, z] = 0
+    volumes[2][:, :, 7] = 0
+    votes = votes_on(volumes)
     stack = np.stack([v.reshape(-1, order="F") for v in volumes.values()], axis=1)
     np.testing.assert_array_equal(votes.voxels, np.flatnonzero(stack.any(axis=1)))
     np.testing.assert_array_equal(votes.patterns[votes.which], stack[votes.voxels])
     assert len(np.unique(votes.patterns, axis=0)) == len(votes.patterns)
-    assert votes.sizes.sum() + votes.background == 100 * 90 * 60
+    assert votes.sizes.sum() + votes.background == 50 * 40 * 30
 
 
 def test_many_raters() -> None:
@@ -227,12 +234,11 @@ def test_many_raters() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(volume_sets(st.integers(1, 5)))
-def test_vote_fractions_are_exact(volumes: Volumes) -> None:
-    fractions = vote_fractions(volumes)
+def test_votes_of_planes_are_exact(volumes: Volumes) -> None:
+    planes = dict(plane_votes(votes_on(volumes)))
     stack = np.stack(list(volumes.values()))
-    assert fractions.raters == len(volumes)
-    for k in range(stack.shape[3]):
-        plane = fractions.plane(k)
+    assert list(planes) == [k for k in range(stack.shape[3]) if stack[..., k].any()]
+    for k, plane in planes.items():
         assert plane.dtype == np.uint8
         for label in range(6):
             np.testing.assert_array_equal(plane[..., label], (stack[..., k] == label).sum(axis=0))
@@ -272,5 +278,5 @@ def test_unknown_settings_are_refused(method: str, ties: str) -> None:
 
 def test_staple_stops_after_its_iterations() -> None:
     rng = np.random.default_rng(4)
-    votes = count_votes({k: rng.integers(0, 6, (6, 6, 6)).astype(np.uint8) for k in (1, 2, 3)})
+    votes = votes_on({k: rng.integers(0, 6, (6, 6, 6)).astype(np.uint8) for k in (1, 2, 3)})
     assert staple(votes, tolerance=0, max_iterations=3).shape == (len(votes.patterns),)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mbhseg.planes import DrawnPlanes
 from mbhseg.thumbnails import thumbnail
 
 
@@ -10,7 +11,7 @@ def test_thumbnail_keeps_the_smallest_bleed_and_takes_nan() -> None:
     volume = np.full((512, 512, 3), np.nan, np.float32)
     labels = np.zeros(volume.shape, np.uint8)
     labels[511, 0, 1] = 1
-    sheet = thumbnail(volume, labels)
+    sheet = thumbnail(volume, DrawnPlanes.of(labels))
     rows, columns = np.nonzero(sheet.any(axis=2))
     assert (rows, columns) == (127, 255), "the lower right corner of the second tile"
     assert sheet[127, 255].tolist() == [128, 0, 0]
