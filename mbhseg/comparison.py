@@ -1,0 +1,85 @@
+"""Two folders of results held against each other, file by file."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mbhseg.errors import InputError
+from mbhseg.files import sha256
+
+COLUMNS = ("file", "status")
+# folders and files that tell when and where a run took place, not what it found
+RUNTIME_FOLDERS = ("logs", "benchmarks", "state", "tensorboard")
+RUNTIME_FILES = ("provenance.json", "ro-crate-metadata.json")
+# keys of JSON files that do so, at any depth
+RUNTIME_KEYS = frozenset({"timings", "device", "versions", "git", "probe", "machine", "times"})
+
+
+def compare(left: str | Path, right: str | Path) -> pd.DataFrame:
+    """Compare two results folders (`results/`, or `results/<dataset>/` of two runs).
+
+    Columns file (relative, `/`) and status: `same` bytes; `same but for times` for a JSON file
+    that differs only in what tells when and where it was made (`RUNTIME_KEYS`), and for a
+    manifest that lists such a file; `differs`; `only left`; `only right`. Sorted by file. Logs,
+    benchmarks and provenance are left out, as are the engine's own files (names that begin with
+    a dot). Two empty folders give no rows.
+    Raises InputError if one of them is no folder.
+    """
+    first, second = (dict(_files(Path(side))) for side in (left, right))
+    rows = [(name, _status(first.get(name), second.get(name))) for name in {*first, *second}]
+    return pd.DataFrame(sorted(rows), columns=list(COLUMNS))
+
+
+def check(table: pd.DataFrame, left: str | Path, right: str | Path) -> None:
+    """Raise InputError naming the first files of `compare` that are not the same, if any."""
+    odd = table[~table["status"].str.startswith("same")]
+    if len(odd):
+        named = "; ".join(f"{row.file}: {row.status}" for row in odd.head(10).itertuples())
+        more = f"; and {len(odd) - 10} more" if len(odd) > 10 else ""
+        raise InputError(
+            left,
+            f"{len(odd)} of {len(table)} files are not those of {right}: {named}{more}",
+            "Hold the two provenance.json against each other: code, config, data or versions",
+        )
+
+
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
+    if not root.is_dir():
+        raise InputError(root, "is no folder", "Name two folders of results")
+    for path in root.rglob("*"):
+        parts = path.relative_to(root).parts
+        hidden = any(part.startswith(".") for part in parts)
+        runtime = path.name in RUNTIME_FILES or any(p in RUNTIME_FOLDERS for p in parts[:-1])
+        if path.is_file() and not hidden and not runtime:
+            yield "/".join(parts), path
+
+
+def _status(left: Path | None, right: Path | None) -> str:
+    if left is None or right is None:
+        return "only right" if left is None else "only left"
+    if left.stat().st_size == right.stat().st_size and sha256(left) == sha256(right):
+        return "same"
+    for suffix, read in ((".json", _timeless_json), (".tsv", _without_json)):
+        if left.suffix == suffix and read(left) == read(right):
+            return "same but for times"
+    return "differs"
+
+
+def _without_json(path: Path) -> list[str]:
+    """Lines of a table, without those of a manifest that hold the digest of a JSON file."""
+    return [x for x in path.read_text().splitlines() if not x.split("\t")[0].endswith(".json")]
+
+
+def _timeless_json(path: Path) -> Any:
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without(v) for k, v in value.items() if k not in RUNTIME_KEYS}
+        return [without(item) for item in value] if isinstance(value, list) else value
+
+    try:
+        return without(json.loads(path.read_bytes()))
+    except ValueError:
+        return path  # two broken files are equal in their bytes only
