@@ -21,6 +21,7 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/export.smk"
 include: "rules/verify.smk"
+include: "rules/provenance.smk"
 
 
 localrules:
@@ -51,3 +52,4 @@ rule all:
         scores=expand(rules.evaluate.output, dataset=DATASETS, run=RUNS),
         report=expand("results/{dataset}/report", dataset=DATASETS),
         verified=expand("results/{dataset}/verified.tsv", dataset=DATASETS),
+        provenance=expand(rules.provenance.output, dataset=DATASETS),

@@ -4,11 +4,14 @@ Light on purpose: the Snakefile imports it at every call.
 """
 
 import ast
+import datetime
 import functools
 import hashlib
 import importlib.metadata
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -116,3 +119,23 @@ def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
         return {"commit": git("rev-parse", "HEAD"), "changed": changed}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "changed": None}
+
+
+COMMANDS = Path("logs/commands.tsv")  # below results/
+
+
+def note_command(results: str | Path) -> None:
+    """Append time and command line of this process to the list of commands below `results`."""
+    path = Path(results) / COMMANDS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(f"{now}\t{shlex.join(words)}\n")
+
+
+def last_command(results: str | Path) -> str | None:
+    """The command line noted last below `results`; None if there is none."""
+    path = Path(results) / COMMANDS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return lines[-1].split("\t", 1)[1] if lines else None

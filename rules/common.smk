@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)  # the library lies beside the Snakefile
 
 from mbhseg import config as settings
-from mbhseg.provenance import code_digest
+from mbhseg.provenance import code_digest, note_command
 from mbhseg.runs import NAME, RUN, Run
 
 BASE = Path(workflow.basedir)

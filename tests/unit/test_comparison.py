@@ -87,5 +87,5 @@ def test_two_empty_folders_have_no_rows(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match="absent.*is no folder"):
+    with pytest.raises(InputError, match=r"absent.*is no folder"):
         compare(tmp_path / "absent", tmp_path)

@@ -23,6 +23,7 @@ def test_every_public_artifact_is_there(finished):
         *(f"models/{run}/previews", f"predictions/{run}/test/png/masks"),
         *(f"predictions/{run}/test/png/overlays", "agreement/summary.json"),
         *(f"evaluation/{run}/cases.csv", f"evaluation/{run}/summary.json", "report/index.html"),
+        *("provenance.json", "ro-crate-metadata.json"),
     ):
         assert (root / name).exists(), name
     assert (finished.root / "results/logs").is_dir()

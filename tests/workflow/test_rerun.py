@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-VERIFIED = {"all", "verify"}
-EVALUATED = {"all", "evaluate", "score_figures", "report"}
+RECORDED = {"all", "provenance"}
+VERIFIED = RECORDED | {"verify"}
+EVALUATED = RECORDED | {"evaluate", "score_figures", "report"}
 INFERRED = EVALUATED | VERIFIED | {"infer"}
 TRAINED = INFERRED | {"train", "legacy"}
 ASSEMBLED = TRAINED | {"dataset", "figures"}

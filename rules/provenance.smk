@@ -1,0 +1,38 @@
+"""What made the results: for people to read, and for others to make them again."""
+
+
+onstart:
+    note_command("results")
+
+
+rule provenance:
+    """Record inputs, settings, code, versions, machine and times, also as an RO-Crate."""
+    input:
+        verified="results/{dataset}/verified.tsv",
+        source="results/{dataset}/raw/source.json",
+        digest="results/{dataset}/raw/archive.zip.sha256",
+        inventory=rules.inventory.output,
+        folds=rules.split.output.folds,
+        table="results/{dataset}/dataset.tsv",
+        agreement=rules.agreement.output,
+        models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
+        scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
+        report="results/{dataset}/report",
+    output:
+        record="results/{dataset}/provenance.json",
+        crate="results/{dataset}/ro-crate-metadata.json",
+    log:
+        "results/logs/{dataset}/provenance.log",
+    benchmark:
+        "results/benchmarks/{dataset}/provenance.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=grows(500),
+        runtime=grows(10),
+    params:
+        settings=report_settings,
+        root=subpath(output.record, parent=True),
+        code=code("provenance_record"),
+    script:
+        "../workflow_scripts/provenance_record.py"
