@@ -12,7 +12,8 @@ EVALUATED = RECORDED | {"evaluate", "score_figures", "report"}
 INFERRED = EVALUATED | VERIFIED | {"infer"}
 TRAINED = INFERRED | {"train", "legacy"}
 ASSEMBLED = TRAINED | {"dataset", "figures"}
-PREPARED = {"slice", "rasterize", "agree", "agreement", "split", "leakage"}
+RASTERIZED = ASSEMBLED | {"rasterize", "annotations"}
+PREPARED = {"slice", "rasterize", "annotations", "agree", "agreement", "split", "leakage"}
 
 
 @contextlib.contextmanager
@@ -35,7 +36,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("mbhseg/raster.py", ASSEMBLED | {"rasterize"}),
+        ("mbhseg/raster.py", RASTERIZED),
         ("mbhseg/splits.py", ASSEMBLED | {"split", "leakage"}),
         ("mbhseg/nn/training.py", TRAINED),
         ("mbhseg/evaluation.py", EVALUATED),
@@ -88,7 +89,7 @@ def test_touching_a_file_reruns_nothing(finished, file):
         ("training={optimizer: {learning_rate: 0.0123}}", TRAINED),
         ("network={dropout: 0.3}", TRAINED),
         ("inference={batch_size: 3}", INFERRED | {"legacy"}),
-        ("slices={size: 32}", ASSEMBLED | {"slice", "rasterize"}),
+        ("slices={size: 32}", RASTERIZED | {"slice"}),
         ("split={seed: 99}", ASSEMBLED | {"split", "leakage"}),
         ("qc={on_error: exclude}", {"gate"} | ASSEMBLED | PREPARED),
     ],
