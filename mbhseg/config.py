@@ -15,11 +15,10 @@ from typing import Any
 import jsonschema
 import yaml
 
-from mbhseg.runs import Run
+from mbhseg.runs import PROBED, Run
 
 SOURCES = ("huggingface", "archive", "phantom")
 RECIPE = ("network", "training")
-PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`
 SUBSETS = ("train", "valid", "test")
 _CHANNELS = 3  # the data set's images are RGB PNGs
 

@@ -1,10 +1,11 @@
-"""The name of a run: which experiment, on which fold, with which seed."""
+"""Runs: their names (which experiment, on which fold, with which seed), and what they may probe."""
 
 import re
 from typing import NamedTuple
 
 NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
 RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
+PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`
 
 
 class Run(NamedTuple):

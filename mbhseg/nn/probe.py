@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbhseg.classes import CLASSES
-from mbhseg.config import PROBED
 from mbhseg.errors import InputError
 from mbhseg.nn import device
 from mbhseg.nn.losses import make_loss
@@ -29,6 +28,7 @@ from mbhseg.nn.models import build_model
 from mbhseg.nn.optimizers import make_optimizer
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.store import CHANNELS
+from mbhseg.runs import PROBED
 
 log = logging.getLogger(__name__)
 
