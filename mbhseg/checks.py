@@ -231,20 +231,24 @@ def plane_counts(labels: DrawnPlanes, drawn: Voxels) -> dict[int, NDArray[np.int
     }
 
 
-def check_in_air(values: NDArray[Any], drawn: Voxels) -> list[Remark]:
-    """A remark on planes whose labels lie outside the head, as those of a flipped mask do.
+def planes_in_air(values: NDArray[Any], drawn: Voxels) -> list[int]:
+    """Planes whose labels lie outside the head, as those of a flipped mask do, ascending.
 
     `values` are HU [x, y, z] of the scan that the labels belong to.
     """
-    suspect = [
+    return [
         z
         for z, voxels in drawn.items()
         if voxels.size >= _MIN_DRAWN
         and (_flat(values[:, :, z])[voxels] < AIR_HU).mean() > _MAX_IN_AIR
     ]
-    if not suspect:
+
+
+def check_in_air(planes: list[int]) -> list[Remark]:
+    """A remark on the planes, if any, of `planes_in_air`."""
+    if not planes:
         return []
-    named = ", ".join(map(str, suspect[:5])) + (", ..." if len(suspect) > 5 else "")
+    named = ", ".join(map(str, planes[:5])) + (", ..." if len(planes) > 5 else "")
     return [
         Remark(
             "warning",

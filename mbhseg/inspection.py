@@ -76,11 +76,12 @@ class CaseInspection(NamedTuple):
 
 
 class _Drawing(NamedTuple):
-    """What one rater drew: voxels of each class by plane, a digest, the labels themselves."""
+    """What one rater drew: voxels of each class by plane, a digest, labels, planes to look at."""
 
     counts: dict[int, NDArray[np.int64]]
     digest: str
     labels: DrawnPlanes
+    suspect: list[int]
 
 
 def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> CaseInspection:
@@ -98,7 +99,7 @@ def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> Ca
         _note(findings, case, files.image, _check_scan(scan))
     counts: list[tuple[Any, ...]] = []
     drawn: dict[int, str] = {}
-    shown: DrawnPlanes | None = None
+    shown: _Drawing | None = None
     for rater, member in files.labels.items():
         before = len(findings)
         drawing = _drawing(archive, case, member, scan, findings)
@@ -108,13 +109,14 @@ def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> Ca
         drawn[rater] = drawing.digest
         odd = any(finding.severity != "info" for finding in findings[before:])
         if shown is None or odd:
-            shown = drawing.labels
+            shown = drawing
     _compare_raters(files, drawn, findings)
     row["classes"] = ",".join(
         key for column, key in enumerate(KEYS, start=3) if any(line[column] for line in counts)
     )
     if picture is not None and scan is not None:
-        write_png(picture, thumbnail(image_array(scan), shown))
+        labels, suspect = (shown.labels, shown.suspect) if shown else (None, ())
+        write_png(picture, thumbnail(image_array(scan), labels, suspect))
     return CaseInspection(row, counts, findings)
 
 
@@ -211,13 +213,13 @@ def _drawing(
     _note(findings, case, member, checks.check_header(planes, planes.notes))
     drawn = checks.drawn_voxels(labels)
     counts = checks.plane_counts(labels, drawn)
-    if scan is not None:
-        _note(findings, case, member, checks.check_in_air(image_array(scan), drawn))
+    suspect = [] if scan is None else checks.planes_in_air(image_array(scan), drawn)
+    _note(findings, case, member, checks.check_in_air(suspect))
     digest = hashlib.sha256()
     for z in drawn:
         digest.update(b"%d:" % z)
         digest.update(np.ascontiguousarray(labels.planes[z].T).data)
-    return _Drawing(counts, digest.hexdigest() if counts else "", labels)
+    return _Drawing(counts, digest.hexdigest() if counts else "", labels, suspect)
 
 
 def _compare_raters(files: CaseFiles, drawn: dict[int, str], findings: list[Finding]) -> None:

@@ -1,7 +1,9 @@
 """Small pictures of a case, for a look at what quality control found."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,20 +17,22 @@ BRAIN = Window("brain", 40, 80)
 _PALETTE = np.array([c.rgb for c in CLASSES], np.float32)
 
 
-def thumbnail(volume: NDArray[Any], labels: DrawnPlanes | None = None) -> NDArray[np.uint8]:
-    """Twelve planes of a scan in the brain window, from the first to the last, labels in colour.
+def thumbnail(
+    volume: NDArray[Any], labels: DrawnPlanes | None = None, wanted: Iterable[int] = ()
+) -> NDArray[np.uint8]:
+    """Twelve numbered planes of a scan in the brain window, labels in colour.
 
     Args:
         volume: HU [x, y, z]; NaN is shown black.
         labels: of the same shape, or None.
+        wanted: planes to show in any case, the first twelve of them; the others spread evenly.
 
     Returns:
         uint8 RGB [384, 512, 3], four tiles a row. Each tile is as wide as it is high, whatever
         the matrix. Fewer planes than tiles leave tiles black.
     """
     sheet = np.zeros((ROWS * TILE, COLUMNS * TILE, 3), np.uint8)
-    count = min(volume.shape[2], ROWS * COLUMNS)
-    for tile, z in enumerate(np.linspace(0, volume.shape[2] - 1, count).round().astype(int)):
+    for tile, z in enumerate(shown_planes(volume.shape[2], wanted)):
         row, column = divmod(tile, COLUMNS)
         place = np.s_[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
         grey = _grey(volume[:, :, z])
@@ -37,7 +41,19 @@ def thumbnail(volume: NDArray[Any], labels: DrawnPlanes | None = None) -> NDArra
             small = _small_labels(labels.planes[z])
             colours = _PALETTE[small[small > 0]]
             sheet[place][small > 0] = np.rint(0.5 * grey[small > 0][:, np.newaxis] + 0.5 * colours)
+        corner = column * TILE + 3, row * TILE + 10
+        cv2.putText(sheet, str(z), corner, cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255))
     return sheet
+
+
+def shown_planes(count: int, wanted: Iterable[int] = ()) -> list[int]:
+    """At most twelve of `count` planes, ascending: those wanted, and others spread evenly."""
+    tiles = min(count, ROWS * COLUMNS)
+    chosen = sorted(set(wanted))[:tiles]
+    even = set(np.linspace(0, count - 1, tiles).round().astype(int).tolist())
+    # a wanted plane takes the place of its neighbours
+    far = sorted(even - set(chosen), key=lambda z: -min((abs(z - w) for w in chosen), default=0))
+    return sorted(chosen + far[: tiles - len(chosen)])
 
 
 def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
