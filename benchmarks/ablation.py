@@ -11,15 +11,21 @@ training (cross-entropy, every slice once, no augmentation, no normalization).
 """
 
 import argparse
-import multiprocessing
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from _common import TestPatients, data_set, machine, prepare_data, preset, train_outputs
+from _common import (
+    TestPatients,
+    data_set,
+    in_own_process,
+    machine,
+    prepare_data,
+    preset,
+    train_for,
+)
 
 from mbhseg import config as settings
 from mbhseg.classes import KEYS
@@ -41,6 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "loss generalized_dice": {"training": {"loss": {"name": "generalized_dice"}}},
     "deep supervision 1": {"training": {"deep_supervision": 1}},
     "deep supervision 2": {"training": {"deep_supervision": 2}},
+    "ema .98": {"training": {"optimizer": {"ema": 0.98}}},
     "ema .99": {"training": {"optimizer": {"ema": 0.99}}},
     "ema .995": {"training": {"optimizer": {"ema": 0.995}}},
     "learning rate .001": {"training": {"optimizer": {"learning_rate": 0.001}}},
@@ -68,52 +75,32 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def run(folder: Path, name: str, seed: int, seconds: float) -> dict[str, Any]:
-    """Train one variant for `seconds` of training and validation, and score the test patients."""
-    from mbhseg.files import read_json
+    """Train one variant for about `seconds`, validation included, and score the test patients."""
     from mbhseg.nn.saving import load_model
-    from mbhseg.nn.training import train
 
     config = preset("demo")
     recipe = settings.merged({key: config[key] for key in settings.RECIPE}, VARIANTS[name])
-    training = {**recipe["training"], "threads": 1, "early_stopping": {"patience": None}}
-    training["previews"] = {"slices": 0, "every": 1}
-    per_epoch = training["sampling"]["slices_per_epoch"]
-    root, cache = folder / "results/phantom", folder / "cache"
-
-    def fit(out: str, epochs: int) -> float:
-        began = time.monotonic()
-        train(
-            slices=data_set(folder),
-            root=root,
-            network=recipe["network"],
-            training={**training, "epochs": epochs},
-            input={"size": config["slices"]["size"], "windows": settings.windows(config)},
-            identity={"run": f"ablation-f0-s{seed}", "experiment": name, "fold": 0, "seed": seed},
-            outputs=train_outputs(Path(out)),
-            cache=cache,
+    recipe["training"]["threads"] = 1
+    size = config["slices"]["size"]
+    with tempfile.TemporaryDirectory() as out:
+        record = train_for(
+            seconds,
+            table=data_set(folder),
+            root=folder / "results/phantom",
+            recipe=recipe,
+            size=size,
+            windows=settings.windows(config),
+            out=Path(out),
+            seed=seed,
+            cache=folder / "cache",
         )
-        return time.monotonic() - began
-
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as out:
-        training["sampling"] = {**training["sampling"], "slices_per_epoch": 96}
-        fit(first, 3)
-        timings = read_json(Path(first) / "run.json")["timings"]
-        image = min(timings["epoch_seconds"][1:]) / 96
-        training["sampling"]["slices_per_epoch"] = per_epoch
-        validation = timings["validation_seconds"] / 3
-        epochs = max(2, round(seconds / (image * per_epoch + validation)))
-        spent = fit(out, epochs)
-        model = load_model(Path(out) / "model.keras")
-        scores = TestPatients(folder, config["slices"]["size"]).scores(model)
-        best = read_json(Path(out) / "run.json")["best"]
+        scores = TestPatients(folder, size).scores(load_model(Path(out) / "model.keras"))
     return {
         "name": name,
         "seed": seed,
-        "epochs": epochs,
-        "images_per_second": 1 / image,
-        "seconds": spent,
-        "valid": best["val_dice"],
-        "best_epoch": best["epoch"],
+        "epochs": record["training"]["epochs"],
+        "images_per_second": record["timings"]["images_per_second"],
+        "seconds": record["timings"]["total_seconds"],
         **scores,
     }
 
@@ -132,11 +119,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         prepare_data(folder, {k: config[k] for k in ("build", "datasets", "slices", "split")})
-        # a process for every training, as TensorFlow keeps its memory and its threads
-        fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(2, mp_context=fresh, max_tasks_per_child=1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(run, folder, name, seed, seconds)
+                pool.submit(in_own_process, run, folder, name, seed, seconds)
                 for name in names
                 for seed in range(1, options.seeds + 1)
             ]

@@ -13,16 +13,15 @@ network that had seen other slices as well (1 where there are none).
 """
 
 import argparse
-import multiprocessing
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _common import ROOT, data_set, in_own_process, machine, prepare_data, preset, train_outputs
+from _common import ROOT, data_set, in_own_process, machine, prepare_data, preset, train_for
 
 from mbhseg import config as settings
 from mbhseg.classes import KEYS
@@ -88,39 +87,16 @@ def fit(
     table: pd.DataFrame, root: Path, out: Path, seconds: float, start: str | None, threads: int
 ) -> float:
     """Train the default recipe on `table` (column subset) for about `seconds`; those it took."""
-    from mbhseg.files import read_json
-    from mbhseg.nn.training import train
-
-    config = preset()
-    training = config["training"] | {
-        "threads": threads,
-        "early_stopping": {"patience": None},
-        "previews": {"slices": 0, "every": 1},
-        "start_from": start,
-    }
+    recipe = {key: preset()[key] for key in settings.RECIPE}
+    changes = {"threads": threads, "start_from": start, "sampling": {"slices_per_epoch": EPOCH}}
+    recipe = settings.merged(recipe, {"training": changes})
     if start is not None:
-        training = settings.merged(training, FINE_TUNING)
-
-    def run(folder: Path, epochs: int, slices: int) -> float:
-        began = time.monotonic()
-        sampling = {**training["sampling"], "slices_per_epoch": slices}
-        train(
-            slices=table,
-            root=root,
-            network=config["network"],
-            training={**training, "epochs": epochs, "sampling": sampling},
-            input={"size": SIZE, "windows": channels()},
-            identity={"run": "flexunet-f0-s137", "experiment": "flexunet", "fold": 0, "seed": 137},
-            outputs=train_outputs(folder),
-        )
-        return time.monotonic() - began
-
-    with tempfile.TemporaryDirectory() as first:  # how many epochs fit into the time
-        spent = run(Path(first), 2, 48)
-        times = read_json(Path(first) / "run.json")["timings"]
-    image = times["epoch_seconds"][-1] / 48
-    epoch = image * EPOCH + times["validation_seconds"] / 2
-    return spent + run(out, max(2, int((seconds - spent - 10) / epoch)), EPOCH)
+        recipe = settings.merged(recipe, {"training": FINE_TUNING})
+    began = time.monotonic()
+    train_for(
+        seconds, table=table, root=root, recipe=recipe, size=SIZE, windows=channels(), out=out
+    )
+    return time.monotonic() - began
 
 
 def pretrain(folder: Path, seconds: float) -> float:
@@ -184,10 +160,10 @@ def main() -> None:
         table = table_of(data, place)
         table["fold"] = folds_of(table)
         print(f"{len(table)} slices, {table['patient'].nunique()} patients as far as names tell")
-        fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(2, mp_context=fresh, max_tasks_per_child=1) as pool:
+        with ThreadPoolExecutor(2) as pool:
             jobs = [
-                pool.submit(train_fold, table, k, place, data, seconds, start) for k in range(FOLDS)
+                pool.submit(in_own_process, train_fold, table, k, place, data, seconds, start)
+                for k in range(FOLDS)
             ]
             found = []
             for k, job in enumerate(jobs):

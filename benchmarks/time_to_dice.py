@@ -31,7 +31,7 @@ from _common import (
     seed_arrays,
     seed_model,
     seed_process,
-    train_outputs,
+    train_for,
 )
 
 from mbhseg import config as settings
@@ -40,12 +40,7 @@ SIZE = 256
 CORES = len(os.sched_getaffinity(0))
 MARKS = (10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2400, 3600)
 NOTHING = 0.01  # a macro Dice below it is none
-# Of ours: an epoch is short, so that validation comes often, and the cosine ends with the time.
-EPOCHS_A_MINUTE = 4
-OURS = {
-    "sampling": {"foreground": 0.7, "slices_per_epoch": 240},
-    "previews": {"slices": 0, "every": 1},
-}
+EPOCH = 120  # slices of ours, so that validation comes often
 COMMON = {
     "build": {"datasets": ["phantom"]},
     "shards": 2,
@@ -146,28 +141,33 @@ def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
     return [*watch.scores, (ended, score(model))]
 
 
-def our_run(folder: Path, seconds: float, epochs: int) -> list[tuple[float, float]]:
+def our_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
     """(seconds, score) of our default; the last is that of the weights that the training keeps."""
     from mbhseg.nn.saving import load_model
-    from mbhseg.nn.training import train
 
     config = preset()
-    score = macro_dice(folder)
-    watch = clock(score, seconds, by_batch=False)
+    recipe = {key: config[key] for key in settings.RECIPE}
+    changes = {"threads": CORES, "sampling": {"slices_per_epoch": EPOCH}}
+    score, clocks = macro_dice(folder), []
+
+    def watch() -> list[Any]:
+        clocks.append(clock(score, seconds, by_batch=False))
+        return clocks
+
     with tempfile.TemporaryDirectory() as out:
-        outputs = train_outputs(Path(out))
-        train(
-            slices=data_set(folder),
+        train_for(
+            seconds,
+            table=data_set(folder),
             root=folder / "results/phantom",
-            network=config["network"],
-            training={**config["training"], **OURS, "epochs": epochs, "threads": CORES},
-            input={"size": SIZE, "windows": settings.windows(config)},
-            identity={"run": "flexunet-f0-s137", "experiment": "flexunet", "fold": 0, "seed": 137},
-            outputs=outputs,
+            recipe=settings.merged(recipe, {"training": changes}),
+            size=SIZE,
+            windows=settings.windows(config),
+            out=Path(out),
             cache=folder / "cache",
-            callbacks=[watch],
+            watch=watch,
         )
-        return [*watch.scores, (watch.elapsed(), score(load_model(outputs.model)))]
+        kept = score(load_model(Path(out) / "model.keras"))
+    return [*clocks[0].scores, (clocks[0].elapsed(), kept)]
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ def main() -> None:
         print("seconds, macro Dice of the test patients: the seed's recipe", flush=True)
         theirs = in_own_process(seed_run, seed, minutes * 60)
         print("our default", flush=True)
-        found = in_own_process(our_run, ours, minutes * 60, math.ceil(minutes * EPOCHS_A_MINUTE))
+        found = in_own_process(our_run, ours, minutes * 60)
     final, best = theirs[-1][1], found[-1][1]
     reached = next((t for t, score in found if score >= final and score > 0), math.inf)
     print(
