@@ -45,7 +45,7 @@ rule all:
     default_target: True
     input:
         rules.data.input,
-        models=expand(rules.train.output, dataset=DATASETS, run=RUNS),
+        models=expand(rules.train.output, dataset=TO_TRAIN, run=RUNS),
         predictions=expand(
             rules.infer.output, dataset=DATASETS, run=RUNS, subset="test"
         ),

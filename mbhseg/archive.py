@@ -5,8 +5,8 @@ Two layouts are known, and told apart by their names:
     <top>/<case>/image.nii.gz and <top>/<case>/label_annot_<rater>.nii.gz    (MBH-Seg25)
     <top>/images/<case>.nii.gz and <top>/ground truths/<case>.nii.gz         (BHSD, one rater: 1)
 
-with cases named ID_<hex>_ID_<hex>: patient, then study. The top folder may be missing, or lie in
-one more folder.
+with cases named ID_<hex>_ID_<hex> in both: patient, then study. The top folder may be missing, or
+lie in one more folder. Labels are the same five classes in the same order.
 
 An archive that cannot be trusted as a whole is refused when it is opened; what is wrong with
 single cases or files is listed in `Archive.findings`.
@@ -38,6 +38,7 @@ RATIO_FREE_BYTES = 2**26  # below this a file of zeros does no harm
 _LABEL_PATTERN = re.compile(r"label_annot_([0-9]+)\.nii\.gz")
 _FLAT_PATTERN = re.compile(rf"({CASE_PATTERN.pattern})\.nii\.gz")
 _IMAGE_NAME = "image.nii.gz"
+# ASSUME: BHSD's labels are 1 EDH, 2 IPH, 3 IVH, 4 SAH, 5 SDH, as in the dataset.json of its authors
 _FLAT_FOLDERS = {"images": 0, "ground truths": 1, "ground_truths": 1}
 _MAX_FOLDERS = 2  # above the case
 _NAMED = 5  # names in one finding

@@ -49,12 +49,17 @@ def _optional(node: dict[str, Any]) -> dict[str, Any]:
 def typed(value: Any, rules: Mapping[str, Any]) -> Any:
     """The value with words turned into the numbers, booleans and nulls that the schema expects.
 
-    The engine's `--config slices='{size: 256}'` hands nested values over as text.
+    The engine's `--config slices='{size: 256}'` hands nested values over as text. Keys come in the
+    schema's order, as the engine takes settings in another order for other settings.
     """
     if isinstance(value, Mapping):
         known, other = rules.get("properties", {}), rules.get("additionalProperties")
         other = other if isinstance(other, Mapping) else {}
-        return {key: typed(item, known.get(key, other)) for key, item in value.items()}
+        order = [
+            *(key for key in known if key in value),
+            *(key for key in value if key not in known),
+        ]
+        return {key: typed(value[key], known.get(key, other)) for key in order}
     if isinstance(value, list):
         return [typed(item, rules.get("items", {})) for item in value]
     kinds = rules.get("type", [])
@@ -124,6 +129,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"config: datasets.{name} needs exactly one source of {', '.join(SOURCES)}, has "
                 f"{stated}. Set the others to null"
             )
+        yield from _models_faults(config, name)
     for key, known in (("datasets", config["datasets"]), ("experiments", config["experiments"])):
         for name in build[key]:
             if name not in known:
@@ -165,6 +171,19 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                     f"config: slices.size {slices['size']} is not divisible by {step}, which "
                     f"network.levels {levels} of experiment {name} halves it to"
                 )
+
+
+def _models_faults(config: Mapping[str, Any], name: str) -> Iterator[str]:
+    known = config["datasets"]
+    other = known[name].get("models_of")
+    if other is None:
+        return
+    key = f"config: datasets.{name}.models_of"
+    trained = [each for each in known if known[each].get("models_of") is None]
+    if other not in known:
+        yield f"{key}: {other} is not defined.{_suggest(other, trained)}"
+    elif other not in trained:
+        yield f"{key}: {other} has no models of its own.{_suggest(other, trained)}"
 
 
 def recipe(config: Mapping[str, Any], experiment: str) -> dict[str, Any]:
@@ -210,6 +229,24 @@ def runs(config: Mapping[str, Any]) -> list[str]:
 def source_of(config: Mapping[str, Any], dataset: str) -> str:
     """Which kind of source a data set comes from."""
     return next(kind for kind in SOURCES if config["datasets"][dataset].get(kind) is not None)
+
+
+def models_of(config: Mapping[str, Any], dataset: str) -> str:
+    """The data set whose models are tested on `dataset`: itself, or the one it names."""
+    return str(config["datasets"][dataset].get("models_of") or dataset)
+
+
+def split_of(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """How the data set is split, without the user's file; `external` where it is all test."""
+    if models_of(config, dataset) != dataset:
+        return {"folds": config["split"]["folds"], "external": True}
+    return {key: value for key, value in config["split"].items() if key != "file"}
+
+
+def with_sources(config: Mapping[str, Any]) -> list[str]:
+    """The data sets to build, and those whose models they are tested with; each once."""
+    asked = config["build"]["datasets"]
+    return list(dict.fromkeys([*asked, *(models_of(config, name) for name in asked)]))
 
 
 def windows(config: Mapping[str, Any]) -> list[dict[str, Any]]:

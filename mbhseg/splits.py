@@ -126,6 +126,44 @@ def _by_slice(
     return pd.DataFrame(rows, columns=["case", "patient", "subset", "slice"])
 
 
+def only_test(cases: pd.DataFrame, folds: int) -> list[pd.DataFrame]:
+    """Fold tables of an external test set: every usable case is tested on, in every fold.
+
+    `cases` as in `make`; raises InputError if none is usable.
+    """
+    return [_usable(cases)[["case", "patient"]].assign(subset="test") for _ in range(folds)]
+
+
+def check_external(
+    table: pd.DataFrame,
+    source: pd.DataFrame,
+    cases: pd.DataFrame,
+    source_cases: pd.DataFrame,
+    where: str = _WHERE,
+) -> None:
+    """Raise InputError if a case of an external test set was trained or validated on.
+
+    `table` is the external set's fold table, `source` that of the set that the models come from;
+    `cases` and `source_cases` are the inventories of the two (case, image_sha256). A case is the
+    models' if its patient is in their train or valid subset, or if its scan is there voxel for
+    voxel, whatever its name. The source's own test cases may be in both sets.
+    """
+    seen = source[source["subset"] != "test"]
+    known = table["patient"].isin(seen["patient"])
+    scan = dict(zip(cases["case"], cases["image_sha256"], strict=True))
+    scans = source_cases.loc[source_cases["case"].isin(seen["case"]), "image_sha256"]
+    found = table[known | table["case"].map(scan).isin(set(scans))]
+    if len(found):
+        first = found.iloc[0]
+        same = f"patient {first['patient']}" if known[found.index[0]] else f"scan {first['case']}"
+        others = f", and {len(found) - 1} more cases" if len(found) > 1 else ""
+        raise InputError(
+            where,
+            f"{same} is in the set that the models were trained on{others}",
+            "Leave the case out of one of the two sets, or put it into the other's test set",
+        )
+
+
 def leaks(table: pd.DataFrame) -> pd.DataFrame:
     """Patients in more than one subset: patient, subsets ("train,valid"), rows; empty if none."""
     found = table[table.groupby("patient")["subset"].transform("nunique") > 1]

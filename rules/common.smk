@@ -15,7 +15,9 @@ BASE = Path(workflow.basedir)
 
 SCHEMAS = BASE / "config" / "schemas"
 
-config.update(settings.typed(config, settings.schema(SCHEMAS)))
+in_order = settings.typed(config, settings.schema(SCHEMAS))
+config.clear()  # so that the keys take the schema's order
+config.update(in_order)
 try:
     settings.check(config, SCHEMAS)
 except settings.ConfigError as error:
@@ -25,6 +27,10 @@ DATASETS = config["build"]["datasets"]
 RUNS = settings.runs(config)
 FOLDS = list(range(config["split"]["folds"]))
 WINDOWS = settings.windows(config)
+TRAINED = [
+    name for name in config["datasets"] if settings.models_of(config, name) == name
+]
+TO_TRAIN = [name for name in DATASETS if name in TRAINED]
 CONSENSUS = {key: config["raters"][key] for key in ("method", "ties", "rater")}
 KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
 
@@ -63,6 +69,40 @@ def source(kind):
     return lambda wildcards: config["datasets"][wildcards.dataset][kind]
 
 
+def models_folder(wildcards):
+    """Where the models lie that the data set is tested with: its own, or those of another set."""
+    return f"results/{settings.models_of(config, wildcards.dataset)}/models"
+
+
+def of_model(name):
+    """Input function: a file of the run's model."""
+    return lambda wildcards: f"{models_folder(wildcards)}/{wildcards.run}/{name}"
+
+
+def of_models(name):
+    """Input function: the same file of every run's model."""
+    return lambda wildcards: [
+        f"{models_folder(wildcards)}/{run}/{name}" for run in RUNS
+    ]
+
+
+def own_models(wildcards):
+    """Input function: the manifests of the models that lie in the data set's own folder."""
+    return of_models("manifest.tsv")(wildcards) if wildcards.dataset in TRAINED else []
+
+
+def of_source(wildcards, name):
+    """Files of the set that the models of an external test set come from; else none."""
+    source = settings.models_of(config, wildcards.dataset)
+    own = wildcards.dataset in TRAINED
+    return [] if own else expand(f"results/{source}/{name}", fold=FOLDS)
+
+
+def split_file(wildcards):
+    """Input function: the user's own split; an external test set has none."""
+    return (wildcards.dataset in TRAINED and config["split"]["file"]) or []
+
+
 def recipe_of(wildcards):
     """The network and training settings of the run's experiment."""
     return settings.recipe(config, Run.parse(wildcards.run).experiment)
@@ -92,8 +132,10 @@ def annotations_of(wildcards):
 
 
 def report_settings(wildcards):
-    """The settings that the report prints: all, but of the data sets only its own."""
+    """The settings that the report prints: all, but of the data sets only its own and its models'."""
+    names = (wildcards.dataset, settings.models_of(config, wildcards.dataset))
     return {
         **config,
-        "datasets": {wildcards.dataset: config["datasets"][wildcards.dataset]},
+        "datasets": {name: config["datasets"][name] for name in dict.fromkeys(names)},
+        "build": {**config["build"], "datasets": [wildcards.dataset]},
     }

@@ -42,8 +42,8 @@ rule legacy:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
         fold=fold_table,
-        model="results/{dataset}/models/{run}/model.keras",
-        run="results/{dataset}/models/{run}/run.json",
+        model=of_model("model.keras"),
+        run=of_model("run.json"),
     output:
         legacy="results/{dataset}/evaluation/{run}/legacy.json",
     log:

@@ -54,11 +54,11 @@ localrules:
 
 
 rule export:
-    """Both exports of every data set, nnU-Net's under number 501."""
+    """Both exports of every data set, nnU-Net's under number 501; external test sets have none."""
     input:
         images=[
             f"results/{name}/export/{name}-ImageMask-Dataset.zip" for name in DATASETS
         ],
         nnunet=[
-            f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in DATASETS
+            f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in TO_TRAIN
         ],

@@ -6,8 +6,9 @@ rule infer:
     input:
         archive="results/{dataset}/raw/archive.zip",
         fold=fold_table,
-        model="results/{dataset}/models/{run}/model.keras",
-        run="results/{dataset}/models/{run}/run.json",
+        leakage="results/{dataset}/split/leakage.tsv",
+        model=of_model("model.keras"),
+        run=of_model("run.json"),
     output:
         predictions=directory("results/{dataset}/predictions/{run}/{subset}"),
         manifest="results/{dataset}/predictions/{run}/{subset}.tsv",

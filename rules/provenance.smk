@@ -15,7 +15,7 @@ rule provenance:
         folds=rules.split.output.folds,
         table="results/{dataset}/dataset.tsv",
         agreement=rules.agreement.output,
-        models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
+        models=own_models,
         scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
         report="results/{dataset}/report",
     output:

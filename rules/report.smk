@@ -109,8 +109,8 @@ rule report:
         agreement=rules.agreement.output.summary,
         folds=rules.split.output.folds,
         figures=rules.figures.output,
-        models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
-        previews=ancient(expand("results/{{dataset}}/models/{run}/previews", run=RUNS)),
+        models=of_models("manifest.tsv"),
+        previews=ancient(of_models("previews")),
         predictions=ancient(
             expand("results/{{dataset}}/predictions/{run}/test", run=RUNS)
         ),
@@ -136,6 +136,7 @@ rule report:
         runtime=grows(30),
     params:
         root=subpath(output.page, parent=True),
+        models=models_folder,
         runs=RUNS,
         first_fold=config["build"]["folds"][0],
         settings=report_settings,

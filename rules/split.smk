@@ -6,7 +6,7 @@ rule split:
     input:
         cases="results/{dataset}/inventory/usable.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
-        file=config["split"]["file"] or [],
+        file=split_file,
     output:
         folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
         balance="results/{dataset}/split/balance.tsv",
@@ -20,7 +20,7 @@ rule split:
         mem_mb=grows(500),
         runtime=grows(10),
     params:
-        split={key: value for key, value in config["split"].items() if key != "file"},
+        split=lambda wildcards: settings.split_of(config, wildcards.dataset),
         keep=KEEP,
         rater=CONSENSUS["rater"],
         code=code("split_patients"),
@@ -29,9 +29,12 @@ rule split:
 
 
 rule leakage:
-    """Stop where a patient is in two subsets of a fold."""
+    """Stop where a patient is in two subsets of a fold, or a tested one was trained on."""
     input:
         folds=rules.split.output.folds,
+        cases="results/{dataset}/inventory/usable.tsv",
+        source_folds=lambda wildcards: of_source(wildcards, "split/fold{fold}.tsv"),
+        source_cases=lambda wildcards: of_source(wildcards, "inventory/usable.tsv"),
     output:
         table="results/{dataset}/split/leakage.tsv",
     log:

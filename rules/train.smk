@@ -26,6 +26,8 @@ rule train:
         "results/logs/{dataset}/train/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/train/{run}.tsv"
+    wildcard_constraints:
+        dataset="|".join(TRAINED),
     conda:
         "../envs/train.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])

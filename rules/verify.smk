@@ -9,7 +9,7 @@ rule verify:
         table="results/{dataset}/dataset.tsv",
         annotations="results/{dataset}/annotations.tsv",
         digest="results/{dataset}/raw/archive.zip.sha256",
-        models=expand("results/{{dataset}}/models/{run}/manifest.tsv", run=RUNS),
+        models=own_models,
         predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=RUNS),
     output:
         table="results/{dataset}/verified.tsv",

@@ -24,18 +24,25 @@ class Workspace:
             else:
                 shutil.copy2(source, root / part)
 
-    def snakemake(self, *words: str, config: Path = TINY, ok: bool = True) -> str:
-        """Run the engine here; its output. With `ok` a failure is the test's."""
+    def snakemake(
+        self, *words: str, config: Path = TINY, ok: bool = True, offline: bool = False
+    ) -> str:
+        """Run the engine here; its output. With `ok` a failure is the test's.
+
+        With `offline` no process of the run can open an internet socket, see `no_internet`.
+        """
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]
         command += ["--configfile", str(config)]  # last, as it takes several words
+        if offline:
+            command = [sys.executable, str(REPO / "tests" / "no_internet.py"), *command]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
         text = done.stdout + done.stderr
         assert not ok or done.returncode == 0, text
         return text
 
-    def planned(self, *words: str) -> dict[str, int]:
+    def planned(self, *words: str, config: Path = TINY) -> dict[str, int]:
         """The jobs that a dry run would do, by rule."""
-        text = self.snakemake("-n", *words)
+        text = self.snakemake("-n", *words, config=config)
         if "Nothing to be done" in text:
             return {}
         table = text.split("Job stats:")[1].split("total")[0]

@@ -6,6 +6,7 @@ from typing import Any
 from mbhseg.figures import agreement, dataset
 from mbhseg.files import read_table
 from mbhseg.job import run
+from mbhseg.splits import SUBSETS
 
 SAMPLES = 12
 
@@ -17,7 +18,8 @@ def main(job: Any) -> None:
     root = Path(job.input.table).parent
     dataset.statistics(table, fold, out.statistics)
     dataset.split_balance(dict(tuple(balance.groupby("fold"))), out.balance)
-    dataset.sample_grid(table, root, "train", SAMPLES, out.images, out.masks)
+    subset = next((name for name in SUBSETS if name in set(table["subset"])), SUBSETS[0])
+    dataset.sample_grid(table, root, subset, SAMPLES, out.images, out.masks)
     agreement.agreement(read_table(job.input.pairs), out.agreement)
 
 

@@ -13,6 +13,7 @@ def main(job: Any) -> None:
         job.params.root,
         job.wildcards.dataset,
         job.params.runs,
+        models=job.params.models,
         config=job.params.settings,
         thumbnails=job.input.thumbnails,
         first_fold=job.params.first_fold,

@@ -10,6 +10,10 @@ from mbhseg.job import run
 
 
 def main(job: Any) -> None:
+    cases = read_table(job.input.cases)
+    for path, source in zip(job.input.folds, job.input.source_folds, strict=False):
+        trained = read_table(str(job.input.source_cases))
+        splits.check_external(read_table(path), read_table(source), cases, trained, path)
     found = []
     for path in job.input.folds:
         table = read_table(path)

@@ -14,7 +14,9 @@ from mbhseg.shards import kept_planes
 def main(job: Any) -> None:
     cases = read_table(job.input.cases)
     settings = dict(job.params.split)
-    if job.input.file:
+    if settings.pop("external", False):
+        tables = splits.only_test(cases, **settings)
+    elif job.input.file:
         file = str(job.input.file)
         tables = splits.from_file(read_table(file), cases, folds=settings["folds"], where=file)
     else:

@@ -37,6 +37,7 @@ def build(
     *,
     config: Mapping[str, Any],
     thumbnails: Sequence[str | Path] = (),
+    models: str | Path | None = None,
     first_fold: int = 0,
     command: str | None = None,
     commit: str | None = None,
@@ -51,6 +52,7 @@ def build(
         runs: names of the runs to show; none makes a report of the data alone.
         config: the settings to print.
         thumbnails: folders of `<case>.png` from the inspection.
+        models: the folder of the runs' models, if it is not root/models.
         first_fold: the fold that dataset/ is laid out by.
         command: the command line to print, if known.
         commit: the state of the code to print, if known.
@@ -61,6 +63,7 @@ def build(
     Raises InputError if a file that the report needs is missing.
     """
     root, out = Path(root), Path(out_dir)
+    models = root / "models" if models is None else Path(models)
     if out.resolve() == root.resolve() or out.resolve() in root.resolve().parents:
         raise ValueError(f"the report cannot replace {root}")
     try:
@@ -73,7 +76,7 @@ def build(
                 "version": __version__,
                 "config": flatten(dict(config)),
                 **_data(root, first_fold, [Path(folder) for folder in thumbnails], assets),
-                **_runs(root, runs, assets),
+                **_runs(root, models, runs, assets),
                 "style": assets.text("report.css", _static("report.css")),
             }
             context["viewer"] = _viewer(partial, root, runs, context, assets)
@@ -91,7 +94,7 @@ def _data(
     pictures = {
         "statistics": "Images, slices and patients by class in train, valid and test",
         "split_balance": "Share of patients with each class in each subset and fold",
-        "sample_images": "Sample slices of the training set as the network sees them",
+        "sample_images": "Sample slices as the network sees them",
         "sample_masks": "Consensus masks of the same slices in the colour code",
         "agreement": "Dice of two raters on one case, class by class; the table holds the means",
     }
@@ -144,9 +147,12 @@ def _viewer(
     return assets.text(VIEWER, render("viewer.html.j2", shown))
 
 
-def _runs(root: Path, names: Sequence[str], assets: Assets) -> dict[str, Any]:
+def _runs(root: Path, models: Path, names: Sequence[str], assets: Assets) -> dict[str, Any]:
     slugs = unique_slugs(names)
-    runs = [run_report(root, name, slug, assets) for name, slug in zip(names, slugs, strict=True)]
+    runs = [
+        run_report(root, models / name, slug, assets)
+        for name, slug in zip(names, slugs, strict=True)
+    ]
     lines = [run.headline for run in runs]
     if names:  # the raters and the threshold on the first run's cases, which all runs share
         first = read_json(root / "evaluation" / names[0] / "summary.json")

@@ -167,12 +167,14 @@ def legacy(summary: dict[str, Any], found: dict[str, Any]) -> Legacy:
     )
 
 
-def run_report(root: Path, run: str, slug: str, assets: Assets) -> RunReport:
-    """Read models/<run> and evaluation/<run> below `root`; copy their pictures and tables.
+def run_report(root: Path, model: Path, slug: str, assets: Assets) -> RunReport:
+    """Read the model's folder and evaluation/<run> below `root`; copy their pictures and tables.
 
-    `slug` names the run in links and folder names. Raises FileNotFoundError if a file is missing.
+    The run is named as the model's folder. `slug` names it in links and folder names. Raises
+    FileNotFoundError if a file is missing.
     """
-    model, scored = root / "models" / run, root / "evaluation" / run
+    run = model.name
+    scored = root / "evaluation" / run
     info, summary = read_json(model / "run.json"), read_json(scored / "summary.json")
     other = scored / "legacy.json"
     history = read_table(model / "history.csv")

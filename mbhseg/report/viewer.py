@@ -24,6 +24,7 @@ from mbhseg.figures.cases import rank_cases
 from mbhseg.files import read_json, read_table
 from mbhseg.raters import Consensus, consensus
 from mbhseg.report import sprites
+from mbhseg.runs import Run
 from mbhseg.slices import to_display
 from mbhseg.volumes import image_array, voxel_ml
 from mbhseg.windows import Window
@@ -103,8 +104,7 @@ def _cases(root: Path, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     """All cases that some run was scored on, in the order of their ids."""
     found: dict[str, Shown] = {}
     for run, summary in summaries.items():
-        number = int(read_json(root / "models" / run / "run.json")["fold"])
-        fold = read_table(root / "split" / f"fold{number}.tsv")
+        fold = read_table(root / "split" / f"fold{Run.parse(run).fold}.tsv")
         for case, planes in splits.members(fold, summary["subset"]).items():
             found.setdefault(case, Shown(case, planes, [])).runs.append(run)
     return dict(sorted(found.items()))

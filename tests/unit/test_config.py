@@ -64,6 +64,10 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         ("split.by", "slice", "Set split.folds to 1"),
         ("datasets.mbhseg25.archive", {"path": "a.zip"}, "exactly one source"),
         ("datasets.mbhseg25.huggingface", None, "has none"),
+        ("datasets.phantom.models_of", "mbhseg52", "not defined. Did you mean mbhseg25?"),
+        ("datasets.phantom.models_of", "phantom", "phantom has no models of its own"),
+        ("datasets.phantom.models_of", "mbhseg25_val", "mbhseg25_val has no models of its own"),
+        ("datasets.phantom.model_of", "mbhseg25", "Did you mean models_of?"),
         ("shards", 0, "shards: 0 is less than the minimum"),
         ("windows.brain", {"level": 40}, "windows.brain.width is missing"),
         ("experiments.flexunet", {"network": {"levls": 4}}, "Did you mean levels?"),
@@ -123,6 +127,22 @@ def test_words_from_the_command_line_become_what_the_schema_expects(default, sch
     optimizer = found["experiments"]["a"]["training"]["optimizer"]
     assert optimizer == {"learning_rate": 0.001}
     assert settings.typed(default, settings.schema(schemas)) == default
+
+
+def test_keys_come_in_the_schemas_order(default, schemas):
+    source = {"seed": 1, "slices": 4, "cases": 2, "size": 64}
+    mixed = changed(default, "datasets.phantom.phantom", source)
+    typed = settings.typed(mixed, settings.schema(schemas))
+    assert list(typed["datasets"]["phantom"]["phantom"]) == ["cases", "size", "slices", "seed"]
+    assert typed == mixed
+
+
+def test_a_set_is_tested_with_its_own_models_or_those_it_names(default):
+    assert settings.models_of(default, "mbhseg25") == "mbhseg25"
+    assert settings.models_of(default, "mbhseg25_val") == "mbhseg25"
+    build = {**default["build"], "datasets": ["mbhseg25_val", "phantom"]}
+    needed = settings.with_sources({**default, "build": build})
+    assert needed == ["mbhseg25_val", "phantom", "mbhseg25"]
 
 
 def test_one_window_makes_grey(default):

@@ -200,6 +200,57 @@ class TestBySlice:
             splits.make(self.CASES, slices=self.SLICES[:2], **self.OPTIONS)
 
 
+class TestExternal:
+    """A set that another's models are tested on."""
+
+    CASES = table_of([("a1", "A", "EDH"), ("b1", "B", ""), ("b2", "B", "SDH")]).assign(
+        image_sha256=["1", "2", "3"]
+    )
+    SOURCE_CASES = table_of([("x1", "X", ""), ("y1", "Y", ""), ("z1", "Z", "")]).assign(
+        image_sha256=["7", "8", "9"]
+    )
+    SOURCE = pd.DataFrame(
+        [("x1", "X", "train"), ("y1", "Y", "valid"), ("z1", "Z", "test")],
+        columns=["case", "patient", "subset"],
+    )
+
+    def check(self, source: pd.DataFrame, source_cases: pd.DataFrame) -> None:
+        (table,) = splits.only_test(self.CASES, 1)
+        splits.check_external(table, source, self.CASES, source_cases, "mine.tsv")
+
+    def test_every_usable_case_is_tested_on(self) -> None:
+        bad = table_of([("c1", "C", "")], "excluded")
+        one, two = splits.only_test(pd.concat([bad, self.CASES]), 2)
+        pd.testing.assert_frame_equal(one, two)
+        assert splits.members(one, "test") == {"a1": None, "b1": None, "b2": None}
+        assert len(one) == 3
+        with pytest.raises(InputError, match="no usable case"):
+            splits.only_test(bad, 1)
+
+    def test_strangers_pass(self) -> None:
+        self.check(self.SOURCE, self.SOURCE_CASES)
+
+    @pytest.mark.parametrize("row", [0, 1])
+    def test_a_patient_of_train_or_valid_is_named(self, row: int) -> None:
+        source = self.SOURCE.copy()
+        source.loc[row, "patient"] = "B"
+        line = r"^mine.tsv: patient B .* and 1 more cases\."
+        with pytest.raises(InputError, match=line) as caught:
+            self.check(source, self.SOURCE_CASES)
+        assert "test set" in caught.value.remedy
+
+    @pytest.mark.parametrize("row", [0, 1])
+    def test_a_scan_under_another_name_is_named(self, row: int) -> None:
+        source_cases = self.SOURCE_CASES.copy()
+        source_cases.loc[row, "image_sha256"] = "1"
+        with pytest.raises(InputError, match=r"^mine.tsv: scan a1 is in the set"):
+            self.check(self.SOURCE, source_cases)
+
+    def test_the_sources_own_test_cases_may_be_in_both(self) -> None:
+        source_cases = self.SOURCE_CASES.assign(image_sha256=["7", "8", "1"])
+        self.check(self.SOURCE.assign(patient=["X", "Y", "A"]), source_cases)
+
+
 def test_leakage_is_named() -> None:
     table = pd.DataFrame(
         [("a1", "A", "train"), ("a2", "A", "test"), ("b1", "B", "valid")],

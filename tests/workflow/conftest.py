@@ -2,12 +2,17 @@
 
 import pytest
 
+from tests import no_internet
 from tests.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workspace:
-    """The tiny run, done once; tests that change it put it back."""
+    """The tiny run, done once; tests that change it put it back.
+
+    After `fetch`, no process of it can open an internet socket.
+    """
     workspace = Workspace(tmp_path_factory.mktemp("workflow"))
-    workspace.snakemake()
+    workspace.snakemake("fetch")
+    workspace.snakemake(offline=no_internet.available())
     return workspace
