@@ -62,6 +62,7 @@ rule score_figures:
         fold=fold_table,
         cases="results/{dataset}/evaluation/{run}/cases.csv",
         ceiling="results/{dataset}/evaluation/{run}/ceiling.csv",
+        summary="results/{dataset}/evaluation/{run}/summary.json",
         predictions=ancient("results/{dataset}/predictions/{run}/test"),
     output:
         scores=report(
@@ -75,6 +76,30 @@ rule score_figures:
             caption="../report/overlays.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "overlays"},
+        ),
+        scatter=report(
+            "results/{dataset}/evaluation/{run}/scatter.png",
+            caption="../report/scatter.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "case by case"},
+        ),
+        volumes=report(
+            "results/{dataset}/evaluation/{run}/volumes.png",
+            caption="../report/volumes.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "volumes"},
+        ),
+        calibration=report(
+            "results/{dataset}/evaluation/{run}/calibration.png",
+            caption="../report/calibration.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "calibration"},
+        ),
+        confusion=report(
+            "results/{dataset}/evaluation/{run}/confusion.png",
+            caption="../report/confusion.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "confusion"},
         ),
     log:
         "results/logs/{dataset}/score_figures/{run}.log",
@@ -90,6 +115,36 @@ rule score_figures:
         code=code("report_scores"),
     script:
         "../workflow_scripts/report_scores.py"
+
+
+rule model_card:
+    """Write down what a run is for, what it was made of, what it is worth, and its limits."""
+    input:
+        run=of_model("run.json"),
+        summary="results/{dataset}/evaluation/{run}/summary.json",
+        cases="results/{dataset}/inventory/cases.tsv",
+        source="results/{dataset}/raw/source.json",
+    output:
+        card=report(
+            "results/{dataset}/evaluation/{run}/model_card.md",
+            caption="../report/model_card.rst",
+            category="Models",
+            labels={"dataset": "{dataset}", "run": "{run}", "what": "model card"},
+        ),
+    log:
+        "results/logs/{dataset}/model_card/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/model_card/{run}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=grows(500),
+        runtime=grows(10),
+    params:
+        trained_on=lambda wildcards: settings.models_of(config, wildcards.dataset),
+        code=code("report_card"),
+    script:
+        "../workflow_scripts/report_card.py"
 
 
 rule report:
@@ -117,6 +172,7 @@ rule report:
         scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
         legacy=expand("results/{{dataset}}/evaluation/{run}/legacy.json", run=RUNS),
         pictures=expand("results/{{dataset}}/evaluation/{run}/overlays.png", run=RUNS),
+        cards=expand("results/{{dataset}}/evaluation/{run}/model_card.md", run=RUNS),
     output:
         page=report(
             directory("results/{dataset}/report"),

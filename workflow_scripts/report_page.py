@@ -1,9 +1,10 @@
 """Rule report: the page of a data set and its runs."""
 
+from pathlib import Path
 from typing import Any
 
 from mbhseg.job import run
-from mbhseg.provenance import git_state
+from mbhseg.provenance import git_state, last_command
 from mbhseg.report.page import build
 
 
@@ -17,6 +18,7 @@ def main(job: Any) -> None:
         config=job.params.settings,
         thumbnails=job.input.thumbnails,
         first_fold=job.params.first_fold,
+        command=last_command(Path(job.params.root).parent),
         commit=git_state()["commit"],
     )
 

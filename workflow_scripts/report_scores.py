@@ -4,8 +4,8 @@ from typing import Any
 
 from mbhseg import splits
 from mbhseg.archive import Archive
-from mbhseg.figures import cases, scores
-from mbhseg.files import read_table
+from mbhseg.figures import calibration, cases, confusion, scatter, scores, volumes
+from mbhseg.files import read_json, read_table
 from mbhseg.job import run
 from mbhseg.raters import Consensus
 
@@ -13,7 +13,12 @@ from mbhseg.raters import Consensus
 def main(job: Any) -> None:
     table, ceiling = read_table(job.input.cases), read_table(job.input.ceiling)
     name = job.wildcards.run
-    scores.scores(table, ceiling, job.output.scores, f"{name}: Dice on the test cases")
+    summary, out = read_json(job.input.summary), job.output
+    scores.scores(table, ceiling, out.scores, f"{name}: Dice on the test cases")
+    scatter.scatter(table, ceiling, out.scatter, f"{name}: Dice case by case")
+    volumes.bland_altman(table, ceiling, out.volumes, f"{name}: bleed volumes")
+    calibration.reliability(summary.get("calibration"), out.calibration, f"{name}: reliability")
+    confusion.confusion(summary["confusion"], out.confusion, f"{name}: classes, voxel by voxel")
     planes = splits.members(read_table(job.input.fold), "test")
     rule = Consensus(**job.params.consensus)
     with Archive(job.input.archive) as archive:
@@ -22,7 +27,7 @@ def main(job: Any) -> None:
             for choice in cases.choose_cases(table)
         ]
     title = f"{name}: test cases with a bleed, ranked by mean Dice over their classes"
-    cases.overlay_panel(panels, job.output.overlays, title)
+    cases.overlay_panel(panels, out.overlays, title)
 
 
 if __name__ == "__main__":

@@ -114,3 +114,18 @@ def show(axes: Axes, image: NDArray[np.uint8], **options: Any) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def note(axes: Axes, text: str) -> None:
+    """Say in the middle of an axis why nothing is drawn there."""
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        ha="center",
+        va="center",
+        fontsize=8,
+        color=INK,
+        transform=axes.transAxes,
+        bbox={"facecolor": "white", "edgecolor": "none"},
+    )

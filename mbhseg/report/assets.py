@@ -1,19 +1,18 @@
 """The files of the page: copied into its folder, with links relative to it."""
 
 import shutil
-import struct
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
 from mbhseg.png import read_image
 
-_PNG_HEADER = struct.Struct(">8s8xII")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-SMALL_QUALITY = 70  # of WebP, 1 to 100
+LOSSLESS, QUALITY, SMALL_QUALITY = 101, 85, 70  # of WebP, as OpenCV counts
+LARGE = 200_000  # bytes; charts are smaller, photographs of real scans larger
 
 
 class Picture(NamedTuple):
@@ -39,31 +38,24 @@ class Assets:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def picture(self, source: str | Path, place: str, alt: str) -> Picture:
-        """Copy a PNG to `place` below the page's folder.
+    def picture(self, source: str | Path, place: str, alt: str, lossy: bool = False) -> Picture:
+        """Put a picture as WebP at `place`.webp below the page's folder.
 
-        Raises InputError if it is no PNG, FileNotFoundError if it is missing.
+        It keeps every pixel unless `lossy` is asked for or it would be larger than LARGE bytes.
+        The same pixels give the same bytes. Raises InputError if the file is missing or no image.
         """
-        target = self._copy(Path(source), place)
-        with target.open("rb") as stream:
-            head = stream.read(_PNG_HEADER.size)
-        if len(head) < _PNG_HEADER.size or not head.startswith(_PNG_SIGNATURE):
-            raise InputError(source, "is no PNG image", "Make it again")
-        _, width, height = _PNG_HEADER.unpack(head)
-        return Picture(quote(place), width, height, alt)
+        pixels = read_image(source)
+        data = b"" if lossy else _webp(pixels, LOSSLESS)
+        if lossy or len(data) > LARGE:
+            data = _webp(pixels, SMALL_QUALITY if lossy else QUALITY)
+        target = self._folder / f"{place}.webp"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        return Picture(quote(f"{place}.webp"), pixels.shape[1], pixels.shape[0], alt)
 
     def picture_if_any(self, source: str | Path, place: str, alt: str) -> Picture | None:
         """As `picture`, or None if there is no such file."""
         return self.picture(source, place, alt) if Path(source).is_file() else None
-
-    def small(self, source: str | Path, place: str, alt: str) -> Picture:
-        """Put a picture, lossy and small, as WebP at `place`; InputError if it is no image."""
-        pixels = read_image(source)
-        target = self._folder / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        quality = [cv2.IMWRITE_WEBP_QUALITY, SMALL_QUALITY]
-        target.write_bytes(cv2.imencode(".webp", pixels[:, :, ::-1], quality)[1].tobytes())
-        return Picture(quote(place), pixels.shape[1], pixels.shape[0], alt)
 
     def download(self, source: str | Path, place: str) -> Download:
         """Copy any file to `place` below the page's folder; FileNotFoundError if it is missing."""
@@ -80,3 +72,12 @@ class Assets:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         return target
+
+
+def _webp(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    done, data = cv2.imencode(
+        ".webp", np.ascontiguousarray(pixels[:, :, ::-1]), [cv2.IMWRITE_WEBP_QUALITY, quality]
+    )
+    if not done:
+        raise ValueError(f"a picture of {pixels.shape} pixels cannot be encoded")
+    return data.tobytes()

@@ -1,14 +1,14 @@
 """What the report says about the data: inventory, split, agreement of the raters."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from mbhseg import splits
 from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.dataset import class_counts
-from mbhseg.files import read_json, read_table
+from mbhseg.files import read_table
 
 
 class Fact(NamedTuple):
@@ -115,9 +115,3 @@ def image_counts(dataset_tsv: Path, fold_tsv: Path) -> dict[str, dict[str, tuple
         }
         for subset, part in counts.groupby("subset", sort=False)
     }
-
-
-def agreement_summary(summary_json: Path) -> dict[str, Any]:
-    """agreement/summary.json: groups `raters`, `consensus` and `others`."""
-    summary: dict[str, Any] = read_json(summary_json)
-    return summary

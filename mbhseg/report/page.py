@@ -5,28 +5,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from mbhseg import __version__
-from mbhseg.classes import ANY, FOREGROUND, KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, read_json
+from mbhseg.report import comparison
 from mbhseg.report.assets import Assets
 from mbhseg.report.dataset import (
-    agreement_summary,
     image_counts,
     inventory,
     split_rows,
 )
+from mbhseg.report.measures import rater_rows
 from mbhseg.report.quality import MAX_FINDINGS, MAX_THUMBNAILS, quality
-from mbhseg.report.runs import NAMES, flatten, headlines, run_report
-from mbhseg.report.viewer import write_viewer
-from mbhseg.splits import SUBSETS
+from mbhseg.report.render import render
+from mbhseg.report.runs import DOWNLOADS, RunReport, flatten, other_headlines, run_report
+from mbhseg.report.viewer import BUDGET, write_viewer
 
-_HERE = Path(__file__).resolve().parent
 INDEX = "index.html"
 VIEWER = "viewer.html"
-NO_VALUE = "–"
+COMPARE = "compare.html"
+LIMIT = 19_000_000  # bytes of the whole folder, to be kept and sent around
 
 
 def build(
@@ -47,7 +45,8 @@ def build(
     Args:
         out_dir: becomes the folder of index.html; what was there before is replaced.
         root: results/<dataset>; the report reads raw/, inventory/, split/, dataset.tsv,
-            agreement/, figures/ and, for each run, models/<run>/ and evaluation/<run>/.
+            agreement/, figures/, for each run models/<run>/ and evaluation/<run>/, and for several
+            runs comparison/.
         dataset: the data set's name.
         runs: names of the runs to show; none makes a report of the data alone.
         config: the settings to print.
@@ -71,6 +70,8 @@ def build(
             assets = Assets(partial)
             context = {
                 "dataset": dataset,
+                "index": INDEX,
+                "compare": None,
                 "command": command,
                 "commit": commit,
                 "version": __version__,
@@ -79,7 +80,13 @@ def build(
                 **_runs(root, models, runs, assets),
                 "style": assets.text("report.css", _static("report.css")),
             }
-            context["viewer"] = _viewer(partial, root, runs, context, assets)
+            context["viewer"] = _viewer(partial, root, runs, first_fold, context, assets)
+            if len(runs) > 1:
+                if (root / "comparison").is_dir():
+                    context["compare"] = _comparison(root, runs, context, assets)
+                for run in context["runs"]:
+                    own = {**context, "run": run}
+                    assets.text(context["links"][run.name], render("run_page.html.j2", own))
             assets.text(INDEX, render("index.html.j2", context))
     except FileNotFoundError as error:
         raise InputError(error.filename, "is missing", "Run the workflow again") from error
@@ -107,9 +114,9 @@ def _data(
         "max_thumbnails": MAX_THUMBNAILS,
         "split": split_rows(root / "split" / "balance.tsv"),
         "counts": image_counts(root / "dataset.tsv", root / "split" / f"fold{first_fold}.tsv"),
-        "agreement": agreement_summary(root / "agreement" / "summary.json"),
+        "agreement": rater_rows(read_json(root / "agreement" / "summary.json")),
         "pictures": {
-            name: assets.picture(folder / f"{name}.png", f"img/{name}.png", alt)
+            name: assets.picture(folder / f"{name}.png", f"img/{name}", alt)
             for name, alt in pictures.items()
         },
         "data_files": [
@@ -126,14 +133,21 @@ def _data(
 
 
 def _static(name: str) -> str:
-    return (_HERE / "static" / name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
 
 
 def _viewer(
-    folder: Path, root: Path, runs: Sequence[str], context: Mapping[str, Any], assets: Assets
+    folder: Path,
+    root: Path,
+    runs: Sequence[str],
+    first_fold: int,
+    context: Mapping[str, Any],
+    assets: Assets,
 ) -> str | None:
     """Write the case viewer; the link to it, or None without a run."""
-    viewer = write_viewer(folder, root, runs)
+    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    budget = min(BUDGET, (LIMIT - used) * 2 // 3)  # a third for labels
+    viewer = write_viewer(folder, root, runs, first_fold, budget)
     if viewer is None:
         return None
     script = assets.text("viewer.js", _static("viewer.js"))
@@ -149,15 +163,38 @@ def _viewer(
 
 def _runs(root: Path, models: Path, names: Sequence[str], assets: Assets) -> dict[str, Any]:
     slugs = unique_slugs(names)
+    each = DOWNLOADS // max(len(names), 1)
     runs = [
-        run_report(root, models / name, slug, assets)
+        run_report(root, models / name, slug, assets, each)
         for name, slug in zip(names, slugs, strict=True)
     ]
-    lines = [run.headline for run in runs]
+    lines = [line for run in runs for line in run.headlines]
     if names:  # the raters and the threshold on the first run's cases, which all runs share
-        first = read_json(root / "evaluation" / names[0] / "summary.json")
-        lines += headlines(first, names[0])[1:]
-    return {"runs": runs, "headlines": lines}
+        lines += other_headlines(read_json(root / "evaluation" / names[0] / "summary.json"))
+    return {
+        "runs": runs,
+        "links": {run.name: _link(run, len(runs)) for run in runs},
+        "headlines": lines,
+        "n_trained": sum(run.training is not None for run in runs),
+    }
+
+
+def _comparison(root: Path, runs: Sequence[str], context: Mapping[str, Any], assets: Assets) -> str:
+    """Write the page that compares several runs; the link to it."""
+    summary = read_json(root / "evaluation" / runs[0] / "summary.json")
+    shown = {
+        **context,
+        "comparison": comparison.comparison(
+            root / "comparison", runs, summary["ceiling"]["others"], assets
+        ),
+        "comparison_classes": comparison.CLASSES,
+    }
+    return assets.text(COMPARE, render("compare.html.j2", shown))
+
+
+def _link(run: RunReport, n_runs: int) -> str:
+    """Where the run's section is: on the index if it is the only one, else on a page of its own."""
+    return f"#run-{run.slug}" if n_runs == 1 else f"run-{run.slug}.html"
 
 
 def unique_slugs(names: Iterable[str]) -> list[str]:
@@ -169,45 +206,3 @@ def unique_slugs(names: Iterable[str]) -> list[str]:
             slug += "-2"
         slugs.append(slug)
     return slugs
-
-
-def render(template: str, context: Mapping[str, Any]) -> str:
-    """Fill a template; every value is escaped, and a name it does not know is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"dice": dice, "share": share, "number": number, "size": size}
-    environment.globals |= {
-        "CLASSES": FOREGROUND,
-        "KEYS": (*KEYS, ANY),
-        "NAMES": NAMES,
-        "SUBSETS": SUBSETS,
-        "NO_VALUE": NO_VALUE,
-    }
-    return environment.get_template(template).render(context)
-
-
-def number(value: float | None, digits: int = 0) -> str:
-    """A number with thousands separated; a dash for None."""
-    return NO_VALUE if value is None else f"{value:,.{digits}f}"
-
-
-def dice(value: float | None) -> str:
-    """A Dice to three digits; a dash for None."""
-    return number(value, 3)
-
-
-def share(value: float | None) -> str:
-    """A share as a percentage; a dash for None."""
-    return NO_VALUE if value is None else f"{100 * value:.0f} %"
-
-
-def size(n_bytes: int) -> str:
-    """Bytes as B, kB or MB."""
-    if n_bytes < 1000:
-        return f"{n_bytes} B"
-    return f"{n_bytes / 1000:.0f} kB" if n_bytes < 1_000_000 else f"{n_bytes / 1e6:.1f} MB"

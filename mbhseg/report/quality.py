@@ -62,7 +62,9 @@ def quality(
         source = next((p for f in thumbnails if (p := Path(f) / f"{case}.png").is_file()), None)
         if source is not None and len(pictures) < MAX_THUMBNAILS:
             alt = f"Slices of {case} in the brain window, with labels in colour"
-            pictures[case] = assets.small(source, f"img/qc/case{len(pictures):04d}.webp", alt)
+            pictures[case] = assets.picture(
+                source, f"img/qc/case{len(pictures):04d}", alt, lossy=True
+            )
     return Quality(
         _records(found.head(MAX_FINDINGS)),
         {name: int((found["severity"] == name).sum()) for name in SEVERITIES},

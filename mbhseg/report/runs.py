@@ -6,41 +6,47 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mbhseg.classes import ANY, FOREGROUND, KEYS
+from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.cases import Choice, choose_cases
 from mbhseg.files import read_json, read_table
 from mbhseg.report.assets import Assets, Download, Picture
 from mbhseg.report.dataset import Fact
+from mbhseg.report.measures import (
+    CONVENTIONS,
+    MACRO,
+    NAMES,
+    Estimate,
+    MeasureRow,
+    OrganisersRow,
+    ScoreRow,
+    dice_of,
+    measure_rows,
+    organisers_rows,
+    score_rows,
+)
 
-NAMES = {**{c.key: c.name for c in FOREGROUND}, ANY: "any hemorrhage"}
+DOWNLOADS = 4_000_000  # bytes of all runs' tables together; the largest stay in the results
 
 
-class ScoreRow(NamedTuple):
-    """Scores of one class: the model against the consensus, and the raters on the same cases.
-
-    `model`, `others` (a rater against the other raters' consensus) and `raters` (a rater against
-    another) hold the keys of `metrics.summary.summarise_class`; `ratio` is the model against
-    single raters over rater against rater, None without a case of two raters.
-    """
+class Detection(NamedTuple):
+    """Case by case, does the model find a class: the counts and shares of `summarise_class`."""
 
     key: str
     name: str
-    model: dict[str, Any]
-    others: dict[str, Any]
-    raters: dict[str, Any]
-    ratio: float | None
+    found: dict[str, Any]
 
 
 class Headline(NamedTuple):
-    """One line of the table that sums all up; a mean is None where no case contributes."""
+    """One line of the table that sums all up; `run` is the run it is of, if any."""
 
     label: str
     kind: str  # model, rater or threshold
+    run: str | None
     n_cases: int
-    macro_present: float | None
-    macro_nnunet: float | None
-    any_present: float | None
-    any_nnunet: float | None
+    macro_present: Estimate
+    macro_nnunet: Estimate
+    any_present: Estimate
+    any_nnunet: Estimate
 
 
 class Legacy(NamedTuple):
@@ -57,31 +63,45 @@ class Legacy(NamedTuple):
     n_slices: int
 
 
+class Training(NamedTuple):
+    """How a run was trained."""
+
+    facts: list[Fact]
+    windows: list[dict[str, Any]]
+    network: list[Fact]
+    recipe: list[Fact]
+    versions: list[Fact]
+    curves: Picture
+    filmstrip: Picture | None
+
+
 class RunReport(NamedTuple):
-    """All that the page shows of one run."""
+    """All that the page shows of one run, or of a foreign system's predictions.
+
+    `training` is None for predictions that were made elsewhere; `tables` has Dice by class for
+    each of CONVENTIONS, `measures` all other scores; `postprocessing` what was chosen on the
+    validation cases, None where nothing was.
+    """
 
     name: str
     slug: str
     subset: str
-    facts: list[Fact]
-    windows: list[dict[str, Any]]
-    network: list[Fact]
-    training: list[Fact]
-    versions: list[Fact]
-    rows: list[ScoreRow]
+    training: Training | None
+    tables: dict[str, list[ScoreRow]]
+    detection: list[Detection]
+    measures: dict[str, list[MeasureRow]]
+    organisers: list[OrganisersRow]
+    postprocessing: list[Fact] | None
     macro: dict[str, dict[str, Any]]
     unequal: bool  # whether the macro means are not all over all five classes
     n_cases: int
     n_patients: int
     n_ceiling: int
-    headline: Headline
+    headlines: list[Headline]
     threshold: dict[str, Any]
     legacy: Legacy
     choices: list[Choice]
-    curves: Picture
-    filmstrip: Picture | None
-    scores: Picture
-    overlays: Picture
+    pictures: dict[str, Picture]
     files: list[Download]
 
 
@@ -109,48 +129,34 @@ def as_text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def headlines(summary: dict[str, Any], run: str) -> list[Headline]:
-    """The run, the raters in both comparisons, and the HU threshold, on the run's test cases."""
+def model_headlines(summary: dict[str, Any], run: str) -> list[Headline]:
+    """The run as predicted, and after post-processing if there is one."""
+    lines = [_headline(run, "model", summary["model"]["consensus"], run)]
+    if processed := summary.get("processed"):
+        label = f"{run}, post-processed"
+        lines.append(_headline(label, "model", processed["consensus"], run))
+    return lines
+
+
+def other_headlines(summary: dict[str, Any]) -> list[Headline]:
+    """The raters in both comparisons, and the HU threshold, on the run's test cases."""
     band = summary["threshold"]["band"]
     what = f"{band['low_hu']} to {band['high_hu']} HU" if band else "no band"
+    ceiling = summary["ceiling"]
     return [
-        _headline(run, "model", summary["model"]["consensus"]),
-        _headline(
-            "a rater against the other raters' consensus", "rater", summary["ceiling"]["others"]
-        ),
-        _headline("a rater against another rater", "rater", summary["ceiling"]["raters"]),
+        _headline("a rater against the other raters' consensus", "rater", ceiling["others"]),
+        _headline("a rater against another rater", "rater", ceiling["raters"]),
         _headline(f"best plain threshold, {what}", "threshold", summary["threshold"]),
     ]
 
 
-def _headline(label: str, kind: str, group: dict[str, Any]) -> Headline:
-    macro = group.get("macro", {})
-    whole = group["classes"].get(ANY, {})
-    return Headline(
-        label,
-        kind,
-        int(group["n_cases"]),
-        macro.get("dice_present"),
-        macro.get("dice_nnunet"),
-        whole.get("dice_present"),
-        whole.get("dice_nnunet"),
-    )
-
-
-def score_rows(summary: dict[str, Any]) -> list[ScoreRow]:
-    """One row a class, EDH..SDH and any, from evaluation/<run>/summary.json."""
-    model, ceiling = summary["model"]["consensus"]["classes"], summary["ceiling"]
-    return [
-        ScoreRow(
-            key,
-            NAMES[key],
-            model[key],
-            ceiling["others"]["classes"].get(key, {}),
-            ceiling["raters"]["classes"].get(key, {}),
-            summary["ratio"]["classes"].get(key, {}).get("ratio"),
-        )
-        for key in (*KEYS, ANY)
+def _headline(label: str, kind: str, group: dict[str, Any], run: str | None = None) -> Headline:
+    means = [
+        dice_of(group, key, score)
+        for key in (MACRO, ANY)
+        for score in ("dice_present", "dice_nnunet")
     ]
+    return Headline(label, kind, run, int(group["n_cases"]), *means)
 
 
 def legacy(summary: dict[str, Any], found: dict[str, Any]) -> Legacy:
@@ -167,18 +173,29 @@ def legacy(summary: dict[str, Any], found: dict[str, Any]) -> Legacy:
     )
 
 
-def run_report(root: Path, model: Path, slug: str, assets: Assets) -> RunReport:
+_PICTURES = {
+    "scores": "Dice per class of {} beside the raters' on the same cases; tables hold the means",
+    "scatter": "Dice of every case of {}, over its volume and against its raters' agreement",
+    "volumes": "Volume differences of {} over mean volumes, with limits of agreement",
+    "confusion": "Which class {} takes for which, as a percentage of the voxels of each class",
+    "calibration": "Reliability curves of {}: how often it is right, over how sure it is",
+    "overlays": "Best, median and worst case of {}: image, reference and prediction",
+}
+
+
+def run_report(
+    root: Path, model: Path, slug: str, assets: Assets, downloads: int = DOWNLOADS
+) -> RunReport:
     """Read the model's folder and evaluation/<run> below `root`; copy their pictures and tables.
 
-    The run is named as the model's folder. `slug` names it in links and folder names. Raises
-    FileNotFoundError if a file is missing.
+    The run is named as the model's folder. `slug` names it in links and folder names, `downloads`
+    is how many bytes of tables to copy, the smaller ones first. Where there is no such folder,
+    the predictions count as made elsewhere. Raises FileNotFoundError if a file is missing.
     """
     run = model.name
     scored = root / "evaluation" / run
-    info, summary = read_json(model / "run.json"), read_json(scored / "summary.json")
+    summary, cases = read_json(scored / "summary.json"), read_table(scored / "cases.csv")
     other = scored / "legacy.json"
-    history = read_table(model / "history.csv")
-    cases = read_table(scored / "cases.csv")
     consensus = summary["model"]["consensus"]
     ceiling = summary["ceiling"]["others"]
     macro = {
@@ -186,28 +203,18 @@ def run_report(root: Path, model: Path, slug: str, assets: Assets) -> RunReport:
         "others": ceiling.get("macro", {}),
         "raters": summary["ceiling"]["raters"].get("macro", {}),
     }
-    files = [
-        assets.download(model / "run.json", f"data/{slug}/run.json"),
-        assets.download(model / "history.csv", f"data/{slug}/history.csv"),
-        *(
-            assets.download(path, f"data/{slug}/{path.name}")
-            for path in sorted(scored.iterdir())
-            if path.suffix in (".csv", ".json")
-        ),
-    ]
+    chosen = summary.get("postprocessing")
+    calibrated = summary.get("calibration") is not None
     return RunReport(
         name=run,
         slug=slug,
         subset=summary["subset"],
-        facts=run_facts(info, history),
-        windows=info["input"]["windows"],
-        network=flatten(info["network"]),
-        training=flatten(info["training"]),
-        versions=[
-            *flatten(info["versions"]),
-            Fact("data, sha256", info["data"]["manifest_sha256"]),
-        ],
-        rows=score_rows(summary),
+        training=_training(model, slug, assets),
+        tables={score: score_rows(summary, score) for score in CONVENTIONS},
+        detection=[Detection(key, NAMES[key], consensus["classes"][key]) for key in (*KEYS, ANY)],
+        measures=measure_rows(summary),
+        organisers=organisers_rows(summary),
+        postprocessing=None if chosen is None else _chosen(chosen),
         macro=macro,
         unequal=any(
             len(classes) < len(KEYS)
@@ -217,32 +224,71 @@ def run_report(root: Path, model: Path, slug: str, assets: Assets) -> RunReport:
         n_cases=int(consensus["n_cases"]),
         n_patients=int(consensus["n_patients"]),
         n_ceiling=int(ceiling["n_cases"]),
-        headline=headlines(summary, run)[0],
+        headlines=model_headlines(summary, run),
         threshold=summary["threshold"],
         legacy=legacy(summary, read_json(other) if other.is_file() else {}),
         choices=choose_cases(cases),
+        pictures={
+            name: assets.picture(scored / f"{name}.png", f"img/{slug}/{name}", alt.format(run))
+            for name, alt in _PICTURES.items()
+            if name != "calibration" or calibrated
+        },
+        files=_files([model, scored], slug, assets, downloads),
+    )
+
+
+def _chosen(settings: dict[str, Any]) -> list[Fact]:
+    """What post-processing.json chose, in words."""
+    least = ", ".join(f"{key} {as_text(ml)}" for key, ml in settings["min_ml"].items() if ml)
+    on = settings["chosen_on"]
+    return [
+        Fact("chosen on", f"{on['n_cases']} {on['subset']} cases"),
+        Fact("EDH and SDH reconciled", "yes" if settings["reconcile"] else "no"),
+        Fact("components removed below, ml", least or "none"),
+    ]
+
+
+def _files(folders: list[Path], slug: str, assets: Assets, budget: int) -> list[Download]:
+    tables = [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".csv", ".json", ".md")
+    ]
+    kept = set()
+    for path in sorted(tables, key=lambda path: path.stat().st_size):
+        budget -= path.stat().st_size
+        if budget < 0:
+            break
+        kept.add(path)
+    return [assets.download(p, f"data/{slug}/{p.name}") for p in tables if p in kept]
+
+
+def _training(model: Path, slug: str, assets: Assets) -> Training | None:
+    if not model.is_dir():
+        return None
+    run = model.name
+    info, history = read_json(model / "run.json"), read_table(model / "history.csv")
+    return Training(
+        facts=run_facts(info, history),
+        windows=info["input"]["windows"],
+        network=flatten(info["network"]),
+        recipe=flatten(info["training"]),
+        versions=[
+            *flatten(info["versions"]),
+            Fact("data, sha256", info["data"]["manifest_sha256"]),
+        ],
         curves=assets.picture(
             model / "curves.png",
-            f"img/{slug}/curves.png",
+            f"img/{slug}/curves",
             f"Training curves of {run}: loss, validation Dice and learning rate by epoch",
         ),
         filmstrip=assets.picture_if_any(
             model / "previews" / "filmstrip.png",
-            f"img/{slug}/filmstrip.png",
+            f"img/{slug}/filmstrip",
             f"Validation slices of {run}: image, reference and prediction after successive epochs",
         ),
-        scores=assets.picture(
-            scored / "scores.png",
-            f"img/{slug}/scores.png",
-            f"Dice per class of {run} beside the raters' on the same cases; the table below holds "
-            "the means",
-        ),
-        overlays=assets.picture(
-            scored / "overlays.png",
-            f"img/{slug}/overlays.png",
-            f"Best, median and worst case of {run}: image, reference and prediction",
-        ),
-        files=files,
     )
 
 

@@ -6,6 +6,7 @@ of its slices; both are loaded when the case is chosen.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from mbhseg.figures.cases import rank_cases
 from mbhseg.files import read_json, read_table
 from mbhseg.raters import Consensus, consensus
 from mbhseg.report import sprites
-from mbhseg.runs import Run
+from mbhseg.runs import RUN, Run
 from mbhseg.slices import to_display
 from mbhseg.volumes import image_array, voxel_ml
 from mbhseg.windows import Window
@@ -57,13 +58,14 @@ class Viewer(NamedTuple):
 
 
 def write_viewer(
-    folder: Path, root: Path, runs: Sequence[str], budget: int = BUDGET
+    folder: Path, root: Path, runs: Sequence[str], first_fold: int = 0, budget: int = BUDGET
 ) -> Viewer | None:
     """Write the data of all cases that the runs were scored on to `folder`/viewer.
 
     `root` is results/<dataset>: the archive, the fold tables, predictions/<run>/<subset>/ and
-    evaluation/<run>/ are read. The sprites take about `budget` bytes, at the best quality that
-    allows; where even the lowest does not fit, cases are left out evenly from best to worst.
+    evaluation/<run>/ are read; predictions made elsewhere, whose names are no run's, were scored
+    on the test set of `first_fold`. The sprites take about `budget` bytes, at the best quality
+    that allows; where even the lowest does not fit, cases are left out evenly from best to worst.
     None without a run. Raises InputError if a case or a prediction cannot be read.
     """
     if not runs:
@@ -71,7 +73,7 @@ def write_viewer(
     summaries = {run: read_json(root / "evaluation" / run / "summary.json") for run in runs}
     scores = {run: read_table(root / "evaluation" / run / "cases.csv") for run in runs}
     rule = Consensus(**summaries[runs[0]]["consensus"])
-    there = _cases(root, summaries)
+    there = _cases(root, summaries, first_fold)
     (folder / FOLDER).mkdir(parents=True)
     with Archive(root / "raw" / "archive.zip") as archive:
         rung, kept = _fit(archive, _ranked(there, scores[runs[0]]), _sizes(root, there), budget)
@@ -100,11 +102,14 @@ def write_viewer(
     return Viewer([f"{FOLDER}/index.js"], len(kept), len(there))
 
 
-def _cases(root: Path, summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Shown]:
+def _cases(
+    root: Path, summaries: Mapping[str, Mapping[str, Any]], first_fold: int
+) -> dict[str, Shown]:
     """All cases that some run was scored on, in the order of their ids."""
     found: dict[str, Shown] = {}
     for run, summary in summaries.items():
-        fold = read_table(root / "split" / f"fold{Run.parse(run).fold}.tsv")
+        number = Run.parse(run).fold if re.fullmatch(RUN, run) else first_fold
+        fold = read_table(root / "split" / f"fold{number}.tsv")
         for case, planes in splits.members(fold, summary["subset"]).items():
             found.setdefault(case, Shown(case, planes, [])).runs.append(run)
     return dict(sorted(found.items()))

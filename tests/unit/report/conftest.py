@@ -14,13 +14,17 @@ import pytest
 from scipy import ndimage
 
 import mbhseg.figures.agreement
+import mbhseg.figures.calibration
 import mbhseg.figures.cases
+import mbhseg.figures.confusion
 import mbhseg.figures.dataset
+import mbhseg.figures.scatter
 import mbhseg.figures.scores
+import mbhseg.figures.volumes
 from mbhseg import agreement, dataset, evaluation, inspection, raster, slices, splits
 from mbhseg.archive import Archive
 from mbhseg.classes import KEYS
-from mbhseg.files import manifest_of, read_table, sha256, write_json, write_table
+from mbhseg.files import manifest_of, read_json, read_table, sha256, write_json, write_table
 from mbhseg.png import write_png
 from mbhseg.predictions import write_case
 from mbhseg.raters import Consensus, consensus
@@ -230,7 +234,16 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
             read_table(root / "evaluation" / run / f"{name}.csv") for name in ("cases", "ceiling")
         )
         folder = out / "evaluation" / run
+        summary = read_json(root / "evaluation" / run / "summary.json")
         mbhseg.figures.scores.scores(cases, ceiling, folder / "scores.png", f"{run}: Dice")
+        mbhseg.figures.scatter.scatter(cases, ceiling, folder / "scatter.png", f"{run}: cases")
+        mbhseg.figures.volumes.bland_altman(cases, ceiling, folder / "volumes.png", f"{run}: ml")
+        mbhseg.figures.calibration.reliability(
+            summary.get("calibration"), folder / "calibration.png", f"{run}: reliability"
+        )
+        mbhseg.figures.confusion.confusion(
+            summary["confusion"], folder / "confusion.png", f"{run}: classes"
+        )
         with Archive(archive_path) as archive:
             predictions = root / "predictions" / run / "test"
             panels = [
@@ -261,7 +274,7 @@ def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings() -> dict[str, Any]:
     """What `report` was built with."""
     return REPORT

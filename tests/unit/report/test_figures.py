@@ -243,7 +243,7 @@ def test_same_input_same_bytes_whatever_the_users_settings(drawn, tmp_path, draw
         draw(tmp_path)
     assert dict(matplotlib.rcParams) == before
     again = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*.png"))
-    assert len(again) == 7
+    assert len(again) == 11
     for name in again:
         data = (tmp_path / name).read_bytes()
         assert data == (drawn / name).read_bytes(), name

@@ -16,12 +16,15 @@ from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_json, read_table, write_json, write_table
 from mbhseg.png import read_image
+from mbhseg.report import comparison
 from mbhseg.report.assets import Assets
-from mbhseg.report.page import INDEX, build, render, unique_slugs
+from mbhseg.report.page import INDEX, build, unique_slugs
 from mbhseg.report.quality import Quality, quality
+from mbhseg.report.render import render
 from mbhseg.report.runs import as_text, duration, flatten
 
 RUN = "flexunet-f0-s137"
+SEVERAL = (RUN, "wide-f0-s7", "other")
 THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
@@ -39,6 +42,7 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
         assert not self.open, self.open
+        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = [name for name, _ in attrs]
@@ -58,7 +62,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append((self.open[-1] if self.open else "", data))
         if "tr" in self.open and self.rows and self.rows[-1]:
-            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+            self.rows[-1][-1] += data
 
     def of(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -76,12 +80,57 @@ def page(report: Path) -> Page:
     return Page((report / INDEX).read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def compared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """results/<dataset> of two trained runs and another system, and their comparison."""
+    root = tmp_path_factory.mktemp("compared") / "phantom"
+    shutil.copytree(drawn, root)
+    for run in SEVERAL[1:]:
+        folder = root / "evaluation" / run
+        shutil.copytree(root / "evaluation" / RUN, folder, dirs_exist_ok=True)
+        summary = read_json(folder / "summary.json")
+        write_json(folder / "summary.json", {**summary, "run": run})
+        shutil.copytree(root / "predictions" / RUN, root / "predictions" / run, dirs_exist_ok=True)
+    (root / "evaluation/other/legacy.json").unlink()
+    write_comparison(root / "comparison")
+    return root
+
+
+def write_comparison(folder: Path) -> None:
+    """Tables of a comparison with numbers that can be told apart."""
+    keys = {"candidate": "raw", "reference": "consensus", "score": "dice_present"}
+    runs, experiments, differences = [], [], []
+    for n, key in enumerate(("macro", ANY, *KEYS)):
+        counts = {"class": key, **keys, "n_cases": 4, "n_patients": 3}
+        for k, run in enumerate(SEVERAL):
+            mean = 0.5 + k / 10 + n / 100
+            value = {"mean": mean, "low": mean - 0.05, "high": mean + 0.05}
+            own = run.split("-")[0]
+            runs.append({"run": run, "experiment": own, "fold": 0, "seed": 1, **counts, **value})
+            spread = {"n_runs": 2, "sd": 0.004 + n / 1000, "min": mean, "max": mean}
+            experiments.append({"experiment": own, **counts, **value, **spread})
+        pair = {"first": "flexunet", "second": "wide", **counts, "difference": -0.1 + n / 100}
+        differences.append({"level": "experiment", **pair, "low": -0.2 + n / 20, "high": 0.02})
+    for name, rows in (("runs", runs), ("experiments", experiments), ("differences", differences)):
+        write_table(folder / f"{name}.csv", pd.DataFrame(rows))
+
+
+@pytest.fixture(scope="module")
+def several(compared: Path, settings: dict[str, Any]) -> Path:
+    """The folder of a report on several runs."""
+    build(compared / "report", compared, "phantom", SEVERAL, **settings)
+    return compared / "report"
+
+
 # --- a folder that stands alone
 
 
-def test_every_link_leads_into_the_folder(report):
+@pytest.mark.parametrize("kind", ["report", "several"])
+def test_every_link_leads_into_the_folder(kind, request):
+    report = request.getfixturevalue(kind)
     pages = {path.name: Page(path.read_text(encoding="utf-8")) for path in report.glob("*.html")}
-    assert set(pages) == {"index.html", "viewer.html"}
+    more = {"compare.html", *(f"run-{run}.html" for run in SEVERAL)}
+    assert set(pages) == {"index.html", "viewer.html", *(more if kind == "several" else ())}
     ids = {
         name: [attributes["id"] for _, attributes in page.elements if "id" in attributes]
         for name, page in pages.items()
@@ -156,7 +205,7 @@ def test_a_missing_file_is_named_and_leaves_nothing(drawn, tmp_path):
 def test_a_picture_that_is_none_is_refused(drawn, tmp_path):
     shutil.copytree(drawn, tmp_path / "results")
     (tmp_path / "results/figures/agreement.png").write_text("<svg/>")
-    with pytest.raises(InputError, match=r"agreement\.png: is no PNG"):
+    with pytest.raises(InputError, match=r"agreement\.png: not a readable image"):
         build(tmp_path / "report", tmp_path / "results", "phantom", [], config={})
 
 
@@ -177,37 +226,87 @@ def test_scores_on_the_page_are_those_of_the_evaluation(page, drawn):
     summary = read_json(drawn / "evaluation" / RUN / "summary.json")
     model = summary["model"]["consensus"]
 
-    def shown(value: float | None, digits: int = 3) -> str:
-        return "–" if value is None else f"{value:.{digits}f}"
+    def shown(entry: dict[str, Any], score: str, digits: int = 3) -> str:
+        if entry[score] is None:
+            return "–"
+        low, high = entry.get("intervals", {}).get(score) or (None, None)
+        bounds = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+        return f"{entry[score]:.{digits}f}{bounds}"
 
     glance = page.row(RUN)
     whole = model["classes"][ANY]
     assert glance[1:] == [
         str(model["n_cases"]),
-        shown(model["macro"]["dice_present"]),
-        shown(whole["dice_present"]),
-        shown(model["macro"]["dice_nnunet"]),
-        shown(whole["dice_nnunet"]),
+        shown(model["macro"], "dice_present"),
+        shown(whole, "dice_present"),
+        shown(model["macro"], "dice_nnunet"),
+        shown(whole, "dice_nnunet"),
     ]
     assert page.row(
         "best plain threshold, {low_hu} to {high_hu} HU".format(**summary["threshold"]["band"])
-    )[3] == shown(summary["threshold"]["classes"][ANY]["dice_present"])
+    )[3] == shown(summary["threshold"]["classes"][ANY], "dice_present")
+    raters = summary["ceiling"]["raters"]["classes"]
     for key in (*KEYS, ANY):
-        row = page.row(key, "rater to others")
         found, others = model["classes"][key], summary["ceiling"]["others"]["classes"][key]
-        assert row[1] == str(found["n_present"])
-        assert row[2] == shown(found["dice_present"])
-        assert row[3] == str(others["n_present"])
-        assert row[4] == shown(others["dice_present"])
-        assert row[7] == shown(found["dice_nnunet"])
-        assert row[11] == shown(summary["ratio"]["classes"][key]["ratio"], 2)
-        row = page.row(key, "rater to others", "false alarms")
+        for score, n, row in (
+            ("dice_present", "n_present", page.row(key, "model / rater")),
+            ("dice_nnunet", "n_scored", page.row(key, "model / rater", "macro", "rater to others")),
+        ):
+            assert row[2:4] == [str(found[n]), shown(found, score)]
+            assert row[4:7] == [str(others[n]), shown(others, score), shown(raters[key], score)]
+        ratio = page.row(key, "model / rater")[7]
+        value = summary["ratio"]["classes"][key]["ratio"]
+        assert ratio.startswith("–" if value is None else f"{value:.2f}")
+        row = page.row(key, "false alarms")
         assert row[1:3] == [str(found["n_present"]), str(found["n_missed"])]
         assert row[4:6] == [str(found["n_absent"]), str(found["n_spurious"])]
     text = " ".join("".join(data for _, data in page.texts).split())
     background = sum(summary["confusion"][0]) / sum(map(sum, summary["confusion"]))
     assert f"finds no bleed at all scores {background:.4f}" in text
     assert f"{summary['legacy']['all_slices']['dice_coef_multiclass']:.4f} on labels" in text
+
+
+def test_several_runs_have_pages_of_their_own(several):
+    index = Page((several / INDEX).read_text())
+    assert {f"run-{run}.html" for run in SEVERAL} <= {a["href"] for a in index.of("a")}
+    assert index.row("wide-f0-s7")[1:]
+    assert not any(image["src"].endswith("scores.webp") for image in index.of("img"))
+    text = (several / "run-wide-f0-s7.html").read_text()
+    assert 'id="run-wide-f0-s7-training"' in text
+    other = (several / "run-other.html").read_text()
+    assert "Predictions made elsewhere" in other
+    assert "other-training" not in other
+    assert "2 trained" in " ".join("".join(data for _, data in index.texts).split())
+
+
+def test_comparison_shows_its_tables(several, compared):
+    page = Page((several / "compare.html").read_text())
+    assert page.row("flexunet")[2:4] == ["2", "0.500 ± 0.004 [0.450, 0.550]"]
+    assert page.row("other")[3] == "0.700 ± 0.004 [0.650, 0.750]"
+    assert page.row("wide-f0-s7", "Run")[2:4] == ["0.600 [0.550, 0.650]", "0.610 [0.560, 0.660]"]
+    difference = page.row("flexunet − wide")
+    assert difference[2:4] == ["-0.100 [-0.200, 0.020]", "-0.090 [-0.150, 0.020]"]
+    summary = read_json(compared / "evaluation" / RUN / "summary.json")
+    human = summary["ceiling"]["others"]["macro"]["dice_present"]
+    assert page.row("a rater against the other raters' consensus")[3].startswith(f"{human:.3f}")
+    bold = [text for tag, text in page.texts if tag == "b"]
+    assert not any("0.020" in text for text in bold)  # the interval holds 0
+    assert "4 cases that all of them were scored on" in "".join(d for _, d in page.texts)
+
+
+def test_a_difference_beyond_its_interval_is_bold(compared, tmp_path):
+    path = compared / "comparison/differences.csv"
+    folder = tmp_path / "comparison"
+    shutil.copytree(path.parent, folder)
+    table = read_table(path).assign(low=0.01, high=0.02, difference=0.015)
+    write_table(folder / "differences.csv", table)
+    summary = read_json(compared / "evaluation" / RUN / "summary.json")
+    found = comparison.comparison(folder, SEVERAL, summary["ceiling"]["others"], Assets(tmp_path))
+    section = found.sections[0]
+    assert section.reach == 0.1
+    assert section.between_experiments[0].means["macro"] == (0.015, 0.01, 0.02, None)
+    assert [line.kind for line in section.experiments] == ["model"] * 3 + ["rater"]
+    assert section.between_runs == []
 
 
 def test_macro_means_over_different_classes_are_marked(drawn, tmp_path):

@@ -1,0 +1,74 @@
+"""The model card of a run: what it is for, made of, worth, and where it fails, as Markdown."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg import __version__
+from mbhseg.classes import ANY, KEYS
+from mbhseg.files import atomic_file, read_json
+from mbhseg.report.dataset import inventory
+from mbhseg.report.measures import CONVENTIONS, NAMES, score_rows
+from mbhseg.report.render import render
+from mbhseg.report.runs import flatten
+
+FEW_CASES = 10  # below this a class mean says little, and the card says so
+OFTEN = 0.8  # specificity below which false alarms are named
+
+
+def write_card(
+    path: str | Path,
+    dataset: str,
+    run_json: str | Path,
+    summary_json: str | Path,
+    cases_tsv: str | Path,
+    source_json: str | Path,
+    trained_on: str | None = None,
+) -> None:
+    """Write the card of a run, scored on `dataset` and trained on it or on another, to `path`.
+
+    Everything in it is from models/<run>/run.json, evaluation/<run>/summary.json,
+    inventory/cases.tsv and raw/source.json. Raises FileNotFoundError if one is missing.
+    """
+    info, summary = read_json(run_json), read_json(summary_json)
+    source = read_json(source_json)
+    shown = {
+        "dataset": dataset,
+        "trained_on": trained_on or dataset,
+        "version": __version__,
+        "info": info,
+        "summary": summary,
+        "processed": summary.get("processed") is not None,
+        "source": flatten(source),
+        "inventory": inventory(Path(cases_tsv)),
+        "tables": {title: score_rows(summary, score) for score, title in CONVENTIONS.items()},
+        "network": flatten(info["network"]),
+        "recipe": flatten(info["training"]),
+        "versions": flatten(info["versions"]),
+        "limits": limits(summary, source),
+    }
+    with atomic_file(path) as partial:
+        partial.write_text(render("model_card.md.j2", shown), encoding="utf-8", newline="\n")
+
+
+def limits(summary: dict[str, Any], source: dict[str, Any]) -> list[str]:
+    """What the scores themselves warn of, one sentence each."""
+    group = summary["model"]["consensus"]
+    found = []
+    if source.get("kind") == "phantom":
+        found.append("It was tested on generated heads, not on patients.")
+    for key in (*KEYS, ANY):
+        entry = group["classes"][key]
+        name = NAMES[key]
+        present, absent = entry["n_present"], entry["n_absent"]
+        if present < FEW_CASES:
+            held = f"only {present} test case{'s hold' if present != 1 else ' holds'} it"
+            found.append(f"{name}: {held}, so its scores say little.")
+        if entry["n_missed"]:
+            found.append(f"{name}: missed altogether in {entry['n_missed']} of {present} cases.")
+        if entry["specificity"] is not None and entry["specificity"] < OFTEN:
+            found.append(
+                f"{name}: drawn in {entry['n_spurious']} of {absent} cases that do not hold it."
+            )
+    if summary.get("calibration") is None:
+        found.append("Its probabilities were not examined for calibration.")
+    return found
