@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from mbhseg.runs import PROBED, Run
+from mbhseg.runs import ENSEMBLE, PROBED, Run
 
 SOURCES = ("huggingface", "archive", "phantom")
 RECIPE = ("network", "training")
@@ -224,6 +224,42 @@ def runs(config: Mapping[str, Any]) -> list[str]:
     build = config["build"]
     product = itertools.product(build["experiments"], build["folds"], build["seeds"])
     return [Run(*parts).name for parts in product]
+
+
+def scans(config: Mapping[str, Any]) -> list[str]:
+    """The user's own scans: files and folders, as given."""
+    given = config["scans"]
+    return [given] if isinstance(given, str) else list(given)
+
+
+def scan_files(config: Mapping[str, Any]) -> list[str]:
+    """Every file of the user's own scans, so that a change of one predicts again."""
+    files: list[str] = []
+    for given in map(Path, scans(config)):
+        below = given.rglob("*") if given.is_dir() else [given]
+        files += (str(path) for path in below if not path.is_dir())
+    return sorted(files)
+
+
+def scan_models(config: Mapping[str, Any]) -> list[str]:
+    """Who predicts the user's scans: every run, or each experiment's ensemble of its runs."""
+    if not config["inference"]["ensemble"]:
+        return runs(config)
+    return [f"{name}{ENSEMBLE}" for name in config["build"]["experiments"]]
+
+
+def model_runs(config: Mapping[str, Any], model: str) -> list[str]:
+    """The runs that a name of `scan_models` stands for."""
+    if not model.endswith(ENSEMBLE):
+        return [model]
+    experiment = model.removesuffix(ENSEMBLE)
+    return [run for run in runs(config) if Run.parse(run).experiment == experiment]
+
+
+def member_files(config: Mapping[str, Any], pattern: str, wildcards: Any) -> list[str]:
+    """The file `pattern`, with `{run}` in it, of each run behind the wildcard `model`."""
+    runs_of = model_runs(config, wildcards.model)
+    return [f"results/{wildcards.dataset}/{pattern.format(run=run)}" for run in runs_of]
 
 
 def source_of(config: Mapping[str, Any], dataset: str) -> str:

@@ -1,4 +1,4 @@
-"""Files on the Hugging Face hub: found at a pinned commit and read by ranges.
+"""Files on the Hugging Face hub: found at a pinned commit, read by ranges; models there and back.
 
 All traffic goes through the hub's own client, which honours HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
 and the proxy variables. The token stays inside the client; nothing here reads or prints it.
@@ -9,11 +9,19 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, TypeVar
 
 import httpx2
-from huggingface_hub import HfFileSystem, get_hf_file_metadata, hf_hub_url
+from huggingface_hub import (
+    CommitOperationAdd,
+    HfApi,
+    HfFileSystem,
+    get_hf_file_metadata,
+    hf_hub_url,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -134,6 +142,39 @@ class Hub:
             stream.loc = remote.size - 1
             if len(stream.read(2)) != 1:
                 raise _ranges_ignored(remote)
+
+
+def download_model(repo: str, revision: str, files: Sequence[str]) -> Path:
+    """The folder in the client's cache that holds those of the files which a model repository has.
+
+    Raises InputError, in one line that tells the cure, for whatever the hub refuses; without
+    network, with HF_HUB_OFFLINE set, what was fetched before is found.
+    """
+    name = f"{repo}@{revision}"
+    with _refusals(name):
+        folder = _patiently(
+            lambda: snapshot_download(repo, revision=revision, allow_patterns=list(files)), name
+        )
+    return Path(folder)
+
+
+def upload_model(
+    repo: str, files: Sequence[Path], *, private: bool = False, tag: str | None = None
+) -> str:
+    """Put files into a model repository, which is made if need be, as one commit; its id.
+
+    `tag` names the commit. Raises InputError as `download_model`.
+    """
+    api = HfApi()
+    with _refusals(repo):
+        _patiently(lambda: api.create_repo(repo, private=private, exist_ok=True), repo)
+        parts = [CommitOperationAdd(path.name, path) for path in files]
+        commit = _patiently(
+            lambda: api.create_commit(repo, parts, commit_message="Add the model"), repo
+        ).oid
+        if tag is not None:
+            _patiently(lambda: api.create_tag(repo, tag=tag, revision=commit), repo)
+    return str(commit)
 
 
 def _name(repo: str, filename: str, revision: str) -> str:

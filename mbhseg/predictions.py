@@ -2,6 +2,7 @@
 
 Layout of a folder of predictions:
     <case>.nii.gz                        uint8 labels 0..5 [x, y, z]
+    probabilities/<case>.nii.gz          uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255, if asked for
     png/masks/<case>_<zzz>.png           the RGB colour code, exact
     png/overlays/<case>_<zzz>.png        the same on the windowed CT, to look at
 Pictures have the scan's matrix, not the network's, and lie in display orientation.
@@ -19,11 +20,24 @@ from mbhseg.overlays import overlay
 from mbhseg.png import encode_png
 from mbhseg.raster import encode_mask, read_mask
 from mbhseg.slices import Row, from_display, save, slice_name, to_display
-from mbhseg.volumes import image_array, labels_like, load_labels, nifti_bytes
+from mbhseg.volumes import image_array, labels_like, load_labels, nifti_bytes, scaled_nifti_bytes
 from mbhseg.windows import Window, to_grey
 
-__all__ = ["MASKS", "OVERLAYS", "WINDOW", "case_file", "load_labels", "read_masks", "write_case"]
+__all__ = [
+    "FULL",
+    "MASKS",
+    "OVERLAYS",
+    "PROBABILITIES",
+    "WINDOW",
+    "case_file",
+    "load_labels",
+    "probability_bytes",
+    "read_masks",
+    "write_case",
+]
 
+PROBABILITIES = "probabilities"
+FULL = 255  # a probability of 1
 MASKS = "png/masks"
 OVERLAYS = "png/overlays"
 WINDOW = Window("brain", 40, 80)  # the usual window to read a head CT in
@@ -41,6 +55,7 @@ def write_case(
     scan: nib.Nifti1Image,
     pictures: bool = True,
     window: Window = WINDOW,
+    probabilities: NDArray[np.uint8] | None = None,
 ) -> list[Row]:
     """Write one case's prediction into `folder`, which becomes visible as a whole later.
 
@@ -51,6 +66,7 @@ def write_case(
         scan: gives the geometry (affine, qform, sform and their codes) and the grey of overlays.
         pictures: write mask and overlay PNGs of every plane too.
         window: of the overlays' grey.
+        probabilities: uint8 [x, y, z, 5] of EDH..SDH, 255 for 1 (`probability_bytes`), written too.
 
     Returns the rows of the manifest (file relative to `folder`, bytes, sha256), the volume first.
     Raises ValueError if the shapes differ or a label is none.
@@ -61,6 +77,10 @@ def write_case(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [save(folder, case_file(case), volume)]
+    if probabilities is not None:
+        (folder / PROBABILITIES).mkdir(exist_ok=True)
+        data = scaled_nifti_bytes(probabilities, scan, 1 / FULL)
+        rows.append(save(folder, f"{PROBABILITIES}/{case_file(case)}", data))
     if not pictures:
         return rows
     for name in (MASKS, OVERLAYS):
@@ -72,6 +92,14 @@ def write_case(
         rows.append(save(folder, f"{MASKS}/{file}", encode_mask(shown)))
         rows.append(save(folder, f"{OVERLAYS}/{file}", encode_png(overlay(below, shown))))
     return rows
+
+
+def probability_bytes(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The bytes 0..255 of hemorrhage probabilities: [..., 6] with background to [..., 5] without.
+
+    Background is what is missing to 1. Values are rounded, so a probability is off by .002 at most.
+    """
+    return np.rint(probabilities[..., 1:] * np.float32(FULL)).astype(np.uint8)
 
 
 def read_masks(folder: str | Path, case: str, n_planes: int) -> NDArray[np.uint8]:

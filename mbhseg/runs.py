@@ -6,6 +6,7 @@ from typing import NamedTuple
 NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
 RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
 PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`
+ENSEMBLE = "-ensemble"  # behind an experiment: all of its folds and seeds
 
 
 class Run(NamedTuple):

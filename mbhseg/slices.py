@@ -119,14 +119,14 @@ def _target(shape: Sequence[int], size: Size) -> tuple[int, int]:
 
 
 def network_input(
-    planes: NDArray[Any], windows: Sequence[Window], size: int | None = None
+    planes: NDArray[Any], windows: Sequence[Window], size: Size = None
 ) -> NDArray[np.uint8]:
     """Grey images in display orientation from HU planes, for slicing and for inference alike.
 
     Args:
         planes: HU values [x, y, k], k planes.
         windows: one window fills all three channels, two leave the third black, three fill it.
-        size: side of the square images; None keeps the matrix as it is.
+        size: side of the square images, or their (rows, columns); None keeps the matrix as it is.
 
     Returns:
         uint8 [k, rows, columns, 3]; no planes give an array of length 0.

@@ -192,9 +192,32 @@ def labels_like(labels: NDArray[np.uint8], scan: nib.Nifti1Image) -> nib.Nifti1I
 
 def nifti_bytes(image: nib.Nifti1Image) -> bytes:
     """Serialise as `.nii.gz`, the same bytes for the same image (no time stamp in the gzip)."""
+    return _gzipped(image.to_bytes())
+
+
+def scaled_nifti_bytes(stored: NDArray[Any], scan: nib.Nifti1Image, slope: float) -> bytes:
+    """A `.nii.gz` whose header says that the values are `stored` times `slope`.
+
+    `stored` [x, y, z, ...] is written as it is, in the geometry of `scan`. Raises ValueError if the
+    first three axes differ from the scan's.
+    """
+    if stored.shape[:3] != scan.shape[:3]:
+        raise ValueError(f"values {stored.shape} do not fit the scan {scan.shape}")
+    header = scan.header.copy()
+    header.set_data_dtype(stored.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    data = kind(stored, header.get_best_affine(), header).to_bytes()  # nibabel would rescale
+    written = type(header)(data[: header.sizeof_hdr], check=False)
+    written["scl_slope"], written["scl_inter"] = slope, 0
+    return _gzipped(written.binaryblock + data[header.sizeof_hdr :])
+
+
+def _gzipped(data: bytes) -> bytes:
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as stream:
-        stream.write(image.to_bytes())
+        stream.write(data)
     return buffer.getvalue()
 
 

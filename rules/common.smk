@@ -9,7 +9,7 @@ sys.path.insert(0, workflow.basedir)  # the library lies beside the Snakefile
 
 from mbhseg import config as settings
 from mbhseg.provenance import code_digest, note_command
-from mbhseg.runs import NAME, RUN, Run
+from mbhseg.runs import ENSEMBLE, NAME, RUN, Run
 
 BASE = Path(workflow.basedir)
 
@@ -37,6 +37,7 @@ KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
 
 wildcard_constraints:
     dataset=NAME,
+    model=f"{RUN}|{NAME}{ENSEMBLE}",
     run=RUN,
     fold=r"\d+",
     subset="|".join(settings.SUBSETS),
@@ -129,6 +130,13 @@ def annotations_of(wildcards):
     """The raters' own masks, if the run learns from them."""
     own = recipe_of(wildcards)["training"]["targets"] != "consensus"
     return f"results/{wildcards.dataset}/annotations.tsv" if own else []
+
+
+def members(pattern, setting=None):
+    """Input function: a file of each run behind the wildcard `model`, if the setting asks for it."""
+    if setting and not config["inference"][setting]:
+        return []
+    return lambda wildcards: settings.member_files(config, pattern, wildcards)
 
 
 def report_settings(wildcards):

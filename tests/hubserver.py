@@ -1,14 +1,17 @@
 """A Hugging Face hub on loopback that speaks the hub's protocol to the real client.
 
 It serves repositories with commits, large files by a redirect to a second server with signed
-addresses as the hub's storage does, gated and private repositories, ranges, and on demand the
-faults of real networks. It counts every byte of file content that it sends.
+addresses as the hub's storage does, gated and private repositories, ranges, uploads as commits
+(large files by the LFS protocol, the one that needs no second service), and on demand the faults
+of real networks. It counts every byte of file content that it sends.
 """
 
+import base64
 import contextlib
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 import urllib.parse
@@ -23,6 +26,7 @@ from huggingface_hub import constants
 
 Kind = Literal["dataset", "model"]
 Place = Literal["info", "tree", "head", "get", "storage"]
+_UPLOAD = re.compile(r"^/api/repos/create$|/preupload/|/commit/|/tag/|\.git/info/lfs/")
 _SLICE = 1 << 14
 _SIGNATURE = "5ign3d"
 
@@ -84,6 +88,7 @@ class HubServer:
         self.repos: dict[tuple[Kind, str], Repo] = {}
         self.tokens: set[str] = set()  # the valid ones
         self.faults: list[Fault] = []
+        self.uploads: dict[str, bytes] = {}  # large files that no commit has taken yet
         self.requests: list[Request] = []
         self.sent = 0  # bytes of file content
         self.answering = 0  # requests under way
@@ -162,6 +167,7 @@ def point_client_at(url: str, assign: Callable[[object, str, object], None] = se
     assign(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + template)
     assign(constants, "ENDPOINT", url)
     assign(constants, "HF_HUB_OFFLINE", False)
+    assign(constants, "HF_HUB_DISABLE_XET", True)  # its storage speaks another protocol
     huggingface_hub.close_session()  # the next one reads the proxy variables again
 
 
@@ -196,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             with hub.lock:
                 hub.answering -= 1
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
 
     def _serve(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -218,8 +224,12 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.status:
                 self._answer(fault.status, b"the fault that was asked for", dict(fault.headers))
                 return
-        if role == "storage":
+        if role == "storage" and self.command == "PUT":
+            self._keep(path)
+        elif role == "storage":
             self._storage(path, parts.query, fault)
+        elif self.command == "POST" and _UPLOAD.search(path):
+            self._upload(path, storage)
         else:
             self._hub(place, path, storage, fault)
 
@@ -260,6 +270,61 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": p} for p in sorted(files)]
             about = {"id": name, "sha": commit, "private": repo.private, "gated": repo.gated}
             self._json({**about, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
+
+    # uploads
+
+    def _upload(self, path: str, storage: str) -> None:
+        """Make a repository, say how files come, take them as a commit, name a commit."""
+        hub, header = self.server.hub, self.headers.get("Authorization")
+        if header is None or header.removeprefix("Bearer ") not in hub.tokens:
+            self._refuse(401, None, "Invalid username or password.")
+            return
+        if path == "/api/repos/create":
+            asked = json.loads(self.body)
+            name = f"{asked['organization']}/{asked['name']}"
+            known = ("model", name) in hub.repos
+            repo = hub.repos.setdefault(("model", name), Repo(private=bool(asked.get("private"))))
+            repo.readers.add(header.removeprefix("Bearer "))
+            answer = {"url": f"{hub.url}/{name}", "name": name, "id": name}
+            self._answer(409 if known else 200, json.dumps(answer).encode(), {})
+            return
+        words = path.removeprefix("/api/models").strip("/").split("/")
+        name = "/".join(words[:2]).removesuffix(".git")
+        repo = hub.repos[("model", name)]
+        if "preupload" in words:
+            files = [
+                {"path": file["path"], "uploadMode": _mode(file), "shouldIgnore": False}
+                for file in json.loads(self.body)["files"]
+            ]
+            self._json({"files": files})
+        elif "lfs" in words:
+            objects = [
+                {**o, "actions": {"upload": {"href": f"{storage}/uploads/{o['oid']}"}}}
+                for o in json.loads(self.body)["objects"]
+            ]
+            self._json({"transfer": "basic", "objects": objects})
+        elif "tag" in words:
+            repo.refs[json.loads(self.body)["tag"]] = words[-1]
+            self._json({})
+        else:
+            commit = ""
+            for line in self.body.decode().splitlines():
+                part = json.loads(line)
+                if part["key"] == "file":
+                    data = base64.b64decode(part["value"]["content"])
+                    commit = hub.put(name, part["value"]["path"], data, lfs=False, kind="model")
+                elif part["key"] == "lfsFile":
+                    data = hub.uploads.pop(part["value"]["oid"])
+                    commit = hub.put(name, part["value"]["path"], data, kind="model")
+            url = f"{hub.url}/{name}/commit/{commit}"
+            self._json({"commitUrl": url, "commitOid": commit, "pullRequestUrl": None})
+
+    def _keep(self, path: str) -> None:
+        oid = path.rsplit("/", 1)[-1]
+        good = hashlib.sha256(self.body).hexdigest() == oid
+        if good:
+            self.server.hub.uploads[oid] = self.body
+        self._answer(200 if good else 400, b"", {})
 
     def _admitted(self, repo: Repo | None, metadata: bool) -> bool:
         """Whether the request may see the repository; answers it if not."""
@@ -355,6 +420,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
         if cut_after is not None:
             self.close_connection = True
+
+
+def _mode(file: Mapping[str, Any]) -> str:
+    """Where the hub wants a file: what its .gitattributes say, here by the suffix."""
+    return "regular" if file["path"].endswith((".json", ".md")) else "lfs"
 
 
 def _entry(path: str, blob: Blob) -> dict[str, Any]:

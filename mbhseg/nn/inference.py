@@ -12,8 +12,11 @@ from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.nn import device
+from mbhseg.nn.averaging import mirrored, tempered
 from mbhseg.nn.models import in_policy
 from mbhseg.nn.saving import load_model
+from mbhseg.nn.tiling import FIELD_MM, Tiling, tiled
+from mbhseg.scans.space import ORIENTATION
 from mbhseg.slices import from_display, network_input, to_display
 from mbhseg.windows import Window
 
@@ -26,14 +29,23 @@ class Predictor:
     """A trained network with the input that it was trained on.
 
     `network` maps images uint8 [B, size, size, 3], display orientation, to class probabilities
-    [B, size, size, 6]. Memory is bounded by `batch` slices, whatever the volume.
+    [B, size, size, 6]. Memory is bounded by `batch` slices, whatever the volume. `field_mm` is
+    the side of the planes that it was trained on, `orientation` how their voxels lay.
     """
 
     def __init__(
-        self, network: Network, *, size: int, windows: Sequence[Window], batch: int = 8
+        self,
+        network: Network,
+        *,
+        size: int,
+        windows: Sequence[Window],
+        batch: int = 8,
+        field_mm: float = FIELD_MM,
+        orientation: str = ORIENTATION,
     ) -> None:
-        self._network, self._size, self._batch = network, size, batch
+        self._network, self._batch = network, batch
         self._windows = tuple(windows)
+        self.size, self.field_mm, self.orientation = size, field_mm, orientation
 
     @classmethod
     def load(
@@ -43,11 +55,15 @@ class Predictor:
         *,
         batch: int = 8,
         precision: str = "model",
+        mirror: bool = False,
+        temperature: float = 1.0,
     ) -> "Predictor":
         """Load a model folder, or a `.keras` file; run.json lies beside it unless given.
 
         precision: `model` computes as the model was trained; auto, float32 and bfloat16 as
             `device.dtype_policy` has them, whatever it was trained in.
+        mirror: average with the answer to the mirror images.
+        temperature: what divides the logits.
 
         Raises InputError if a file is missing or broken, or was trained on other classes.
         """
@@ -68,15 +84,31 @@ class Predictor:
         expected = [c.key for c in CLASSES]
         if classes != expected:
             raise InputError(record, f"has classes {classes}, not {expected}", "Train again")
-        return cls(network.predict_on_batch, size=size, windows=windows, batch=batch)
+        answer: Network = tempered(network.predict_on_batch, temperature)
+        answer = mirrored(answer) if mirror else answer
+        return cls(
+            answer,
+            size=size,
+            windows=windows,
+            batch=batch,
+            field_mm=float(run["input"].get("field_mm", FIELD_MM)),
+            orientation=str(run["input"].get("orientation", ORIENTATION)),
+        )
 
-    def planes(self, hu: Volume) -> Iterator[tuple[int, Probabilities]]:
-        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
+    def planes(
+        self, hu: Volume, tiling: Tiling | None = None
+    ) -> Iterator[tuple[int, Probabilities]]:
+        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels.
+
+        Planes are resized to the network's size, or cut into tiles of it.
+        """
+        network = tiled(self._network, tiling) if tiling else self._network
+        side = tiling.shape if tiling else self.size
         for start in range(0, hu.shape[2], self._batch):
             part = hu[:, :, start : start + self._batch]
-            images = network_input(part, self._windows, self._size)
+            images = network_input(part, self._windows, side)
             shape = to_display(part[:, :, 0]).shape
-            for offset, probabilities in enumerate(self._network(images)):
+            for offset, probabilities in enumerate(network(images)):
                 native = _resize(np.asarray(probabilities, np.float32), shape)
                 yield start + offset, from_display(native)
 

@@ -76,8 +76,14 @@ def read(files: Sequence[Path], name: str, where: str) -> Scan:
     hu = _pixels(planes, paths, datasets, where)
     used = [datasets[plane.file] for plane in planes]
     multiframe = len({plane.file for plane in planes}) < len(planes)
-    dicom = tuple(used[:1] if multiframe else used)
-    return Scan(name, where, "dicom", image_of(hu, _affine(planes)), dicom=dicom)
+    return Scan(
+        name,
+        where,
+        "dicom",
+        image_of(hu, _affine(planes)),
+        dicom=tuple(used[:1] if multiframe else used),
+        frames=tuple(plane.frame for plane in planes),
+    )
 
 
 @contextlib.contextmanager

@@ -2,13 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mbhseg.errors import InputError
 from mbhseg.scans import dicom, itk, nifti, plain
+from mbhseg.scans.failures import Failure
 from mbhseg.scans.record import Scan
 
 _READERS: dict[str, Callable[[Path, str], Scan]] = {
@@ -28,20 +29,6 @@ class Found(NamedTuple):
     name: str
     where: str
     read: Callable[[], Scan]
-
-
-class Failure(NamedTuple):
-    """A scan that could not be predicted, a row of failed.tsv."""
-
-    case: str
-    file: str
-    what: str
-    remedy: str
-
-    @classmethod
-    def of(cls, name: str, error: InputError) -> "Failure":
-        """What an InputError says."""
-        return cls(name, error.where, error.problem, error.remedy)
 
 
 def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
@@ -68,6 +55,15 @@ def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
             failures += [Failure(name, twin, what, "Rename all but one") for twin in twins]
             found = [scan for scan in found if scan.name != name]
     return sorted(found, key=lambda scan: scan.name), failures
+
+
+def find_some(inputs: Sequence[str | Path]) -> tuple[list[Found], list[Failure]]:
+    """As `find`; InputError if nothing was given."""
+    if not inputs:
+        raise InputError(
+            "scans", "names no scan", "Set scans in the config, or --config scans=/path"
+        )
+    return find(inputs)
 
 
 def _search(path: Path) -> list[Found]:

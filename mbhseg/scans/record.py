@@ -27,7 +27,7 @@ class Scan:
         sform and their codes. Without geometry in the source it is a stand-in, and `measured` is
         False: there are no millimetres and no ml.
     dicom: the headers of a DICOM series, one a plane in the order of z, or the one of a
-        multi-frame object; empty for other formats.
+        multi-frame object, `frames` being the planes' frames in it; empty for other formats.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Scan:
     image: nib.Nifti1Image
     measured: bool = True
     dicom: tuple[Any, ...] = ()
+    frames: tuple[int, ...] = ()
 
     @property
     def hu(self) -> NDArray[Any]:

@@ -10,7 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from mbhseg.errors import InputError
-from mbhseg.scans.discovery import Failure, find
+from mbhseg.scans.discovery import find
+from mbhseg.scans.failures import Failure
 from mbhseg.scans.record import check
 from mbhseg.volumes import nifti_bytes, save_nifti
 from tests.dicoms import write_multiframe, write_series

@@ -1,0 +1,7 @@
+"""`python -m mbhseg`: the parts of the workflow that are of use without it."""
+
+import sys
+
+from mbhseg.cli import main
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,174 @@
+"""The command line: prediction of scans without the workflow, by the same code."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbhseg.errors import InputError
+
+OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+_SCANS = """\
+Scans are NIfTI, MHA, NRRD or NPY volumes, DICOM series (a folder each), 8-bit grey PNG slices
+(HU 0..255 as the seed project has them), a zip in the data set's layout, folders of any of these,
+or a .txt file that lists them. Research only: not for diagnosis or treatment."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments that `main` understands."""
+    top = argparse.ArgumentParser(prog="python -m mbhseg", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    _add_infer(commands.add_parser("infer", help="predict scans", description=_SCANS))
+    _add_submit(
+        commands.add_parser("submit", help="check predictions against their scans, and zip them")
+    )
+    _add_publish(commands.add_parser("publish", help="put a model on the Hugging Face hub"))
+    return top
+
+
+def _add_infer(infer: argparse.ArgumentParser) -> None:
+    infer.set_defaults(run=_infer)
+    add = infer.add_argument
+    add("scans", nargs="+", metavar="SCAN", help="file or folder")
+    add(
+        *("--model", "-m"),
+        nargs="+",
+        required=True,
+        metavar="MODEL",
+        help="folder with model.keras and run.json, or owner/name@revision of the hub; several: "
+        "the mean of all",
+    )
+    add("--out", "-o", required=True, metavar="DIR", help="folder for the results")
+    add("--mirror", action="store_true", help="average with the mirror images; twice the time")
+    add("--animations", action="store_true", help="a GIF of each scan")
+    add("--probabilities", action="store_true", help="a volume of class probabilities of each scan")
+    add("--entropy", action="store_true", help="a volume of how undecided the model is")
+    add("--dicom-seg", action="store_true", help="a DICOM Segmentation of each DICOM series")
+    add("--no-pictures", action="store_true", help="no PNG masks and overlays of the slices")
+    add("--no-mosaics", action="store_true", help="no overview picture of each scan")
+    add("--no-calibration", action="store_true", help="leave the model's temperature out")
+    add("--no-postprocessing", action="store_true", help="leave the labels as they are predicted")
+    add(
+        *("--low-confidence",),
+        type=float,
+        default=0.6,
+        metavar="P",
+        help="flag classes whose mean probability is below (default: %(default)s)",
+    )
+    add(
+        *("--fit",),
+        choices=("auto", "resize", "tile"),
+        default="auto",
+        help="how planes come to the network's size: tile those of a larger field of view than in "
+        "training, all (tile) or none (resize); default: only much larger ones",
+    )
+    add(
+        *("--any-intensity",),
+        action="store_true",
+        help="predict also volumes whose values cannot be HU of a head",
+    )
+    add("--batch", type=int, default=8, metavar="N", help="slices a call (default: %(default)s)")
+    add("--threads", type=int, default=None, metavar="N", help="CPU threads (default: all)")
+    add(
+        *("--precision",),
+        choices=("model", "auto", "float32", "bfloat16"),
+        default="model",
+        help="arithmetic of the network: as trained (default), by hardware, or given",
+    )
+
+
+def _add_submit(submit: argparse.ArgumentParser) -> None:
+    submit.set_defaults(run=_submit)
+    submit.add_argument("scans", nargs="+", metavar="SCAN", help="the challenge's scans")
+    submit.add_argument("--predictions", "-p", required=True, metavar="DIR")
+    submit.add_argument("--out", "-o", required=True, metavar="ZIP")
+
+
+def _add_publish(publish: argparse.ArgumentParser) -> None:
+    publish.set_defaults(run=_publish)
+    publish.add_argument("model", metavar="DIR", help="folder with model.keras and run.json")
+    publish.add_argument("repo", metavar="OWNER/NAME")
+    publish.add_argument("--tag", metavar="NAME", help="a name for this revision")
+    publish.add_argument("--private", action="store_true", help="make the repository private")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command and give the exit status.
+
+    0: all went well. 1: some scans failed, see failed.tsv. 2: nothing was done. 130: interrupted;
+    what was finished is there.
+    """
+    options = parser().parse_args(words)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported only now
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        print(f"mbhseg: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("mbhseg: interrupted; the finished scans are there", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _infer(options: argparse.Namespace) -> int:
+    from mbhseg.nn import bundle, device
+    from mbhseg.nn import scans as scans_of
+    from mbhseg.scans.discovery import find
+    from mbhseg.scans.outputs import Wanted
+
+    found, failures = find(options.scans)
+    for failure in failures:
+        print(f"mbhseg: {failure.file}: {failure.what}. {failure.remedy}", file=sys.stderr)
+    device.configure(threads=options.threads or os.cpu_count() or 1, deterministic=False)
+    predictor, chosen = bundle.load(
+        options.model,
+        batch=options.batch,
+        precision=options.precision,
+        mirror=options.mirror,
+        calibrated=not options.no_calibration,
+        processed=not options.no_postprocessing,
+    )
+    settings = scans_of.Settings(
+        wanted=Wanted(
+            pictures=not options.no_pictures,
+            mosaics=not options.no_mosaics,
+            animations=options.animations,
+            probabilities=options.probabilities,
+            entropy=options.entropy,
+            dicom_seg=options.dicom_seg,
+        ),
+        low_confidence=options.low_confidence,
+        fit=options.fit,
+        intensity=not options.any_intensity,
+        postprocessing=chosen,
+    )
+    folder = Path(options.out)
+    table, failed = scans_of.predict_scans(found, predictor, folder, settings, failures)
+    print(f"{table['case'].nunique()} scans predicted, {len(failed)} failed: {folder}")
+    if failed:
+        print(f"mbhseg: see {folder / scans_of.FAILED}", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from mbhseg.scans.discovery import find
+    from mbhseg.scans.submission import pack
+
+    found, failures = find(options.scans)
+    if failures:
+        first = failures[0]
+        raise InputError(first.file, first.what, first.remedy)
+    count = pack(options.predictions, found, options.out)
+    print(f"{count} volumes, each on the voxels of its scan: {options.out}")
+    return OK
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from mbhseg.nn.bundle import publish
+
+    commit = publish(options.model, options.repo, private=options.private, tag=options.tag)
+    print(f"{options.repo}@{options.tag or commit}")
+    return OK

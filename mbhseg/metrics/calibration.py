@@ -1,0 +1,177 @@
+"""Calibration: does a probability of .7 come true in 7 of 10 voxels. ECE and reliability bins.
+
+All voxels of a scan would only tell that background is easy, so the region is hemorrhage and what
+lies around it: all voxels within 10 mm, in their slice, of a voxel that any rater drew. It does not
+depend on the model, so models compare. Probabilities are bytes, 0..255 for 0..1.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mbhseg.classes import ANY, FOREGROUND
+from mbhseg.metrics.bootstrap import Resampling
+from mbhseg.metrics.crops import bounding_box
+from mbhseg.metrics.overlap import SCORED_CLASSES, Row
+
+N_BINS = 15
+REGION_MM = 10.0
+LABEL = "label"  # the likeliest label, background among them, as a class of its own
+CLASSES = (*SCORED_CLASSES, LABEL)
+COLUMNS: dict[str, str] = {
+    **dict.fromkeys(("case", "patient", "candidate", "reference", "class"), "str"),
+    **dict.fromkeys(("bin", "n"), "int64"),
+    "probability_sum": "float64",
+    "positives": "int64",
+}
+LEVELS = 256
+
+Bytes = NDArray[np.uint8]
+
+
+def bin_of(levels: NDArray[Any]) -> NDArray[np.int64]:
+    """The bin 0..14 of probabilities as bytes: 17 levels each, and 1.0 in the last one."""
+    return np.minimum(np.asarray(levels, np.int64) * N_BINS // (LEVELS - 1), N_BINS - 1)
+
+
+def region_of(drawn: NDArray[np.bool_], affine: NDArray[Any]) -> NDArray[np.int64]:
+    """Voxels within `REGION_MM` of a drawn one in its slice: ascending positions in Fortran order.
+
+    `drawn` is [x, y, z]; distances are between voxel centres, by the lengths of the affine's
+    first two axes in mm. Nothing drawn gives none.
+    """
+    spacing = np.linalg.norm(np.asarray(affine, np.float64)[:3, :2], axis=0)
+    x, y, z = bounding_box(drawn)
+    margins = (REGION_MM // spacing).astype(int)
+    x, y = (
+        slice(max(0, side.start - margin), min(size, side.stop + margin))
+        for side, margin, size in zip((x, y), margins, drawn.shape, strict=False)
+    )
+    found = [np.zeros(0, np.int64)]
+    for plane in range(z.start, z.stop):
+        part = drawn[x, y, plane]
+        if part.any():
+            near = ndimage.distance_transform_edt(~part, sampling=spacing) <= REGION_MM
+            columns, rows = np.nonzero(near.T)
+            start = plane * drawn.shape[0] * drawn.shape[1]
+            found.append(start + (columns + y.start) * drawn.shape[0] + rows + x.start)
+    return np.concatenate(found)
+
+
+def calibration_rows(
+    probabilities: Bytes,
+    raters: Mapping[str, Bytes],
+    affine: NDArray[Any],
+    names: Mapping[str, str],
+) -> list[Row]:
+    """The bins of one case, `COLUMNS`; bins without a voxel are left out.
+
+    `probabilities` uint8 [x, y, z, 5] of EDH..SDH, 255 for 1; `raters` labels uint8 [x, y, z] by
+    name; `names` the case, patient and candidate. For each rater and class of `CLASSES`: how many
+    voxels of the region have a probability in the bin, their probabilities' sum, and in how many
+    this rater chose the class. Nobody drew anything: no region, no rows.
+    """
+    drawn = np.zeros(probabilities.shape[:3], bool, order="F")
+    for labels in raters.values():
+        drawn |= labels != 0
+    region = region_of(drawn, affine)
+    if not region.size:
+        return []
+    levels = _class_levels(probabilities, region)
+    likeliest = np.stack([LEVELS - 1 - levels[ANY], *(levels[c.key] for c in FOREGROUND)])
+    chosen = likeliest.argmax(axis=0)
+    levels[LABEL] = likeliest.max(axis=0)
+    rows: list[Row] = []
+    for rater, volume in raters.items():
+        labels = volume.ravel(order="F")[region]
+        positives = {c.key: labels == c.label for c in FOREGROUND}
+        positives |= {ANY: labels != 0, LABEL: labels == chosen}
+        for key in CLASSES:
+            names_here = {**names, "reference": rater, "class": key}
+            rows += [{**names_here, **row} for row in _bins(levels[key], positives[key])]
+    return rows
+
+
+def _class_levels(probabilities: Bytes, region: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    levels = {
+        c.key: probabilities[..., n].ravel(order="F")[region].astype(np.int64)
+        for n, c in enumerate(FOREGROUND)
+    }
+    levels[ANY] = np.minimum(np.sum(list(levels.values()), axis=0), LEVELS - 1)
+    return levels
+
+
+def _bins(levels: NDArray[np.int64], positive: NDArray[np.bool_]) -> Iterator[Row]:
+    counts = np.bincount(2 * levels + positive, minlength=2 * LEVELS).reshape(LEVELS, 2)
+    place = bin_of(np.arange(LEVELS))
+    for index in range(N_BINS):
+        part = counts[place == index]
+        if part.any():
+            level_sum = int(np.flatnonzero(place == index) @ part.sum(axis=1))
+            yield {
+                "bin": index,
+                "n": int(part.sum()),
+                "probability_sum": level_sum / (LEVELS - 1),
+                "positives": int(part[:, 1].sum()),
+            }
+
+
+def calibration_error(bins: pd.DataFrame) -> float:
+    """Expected calibration error of bins (n, probability_sum, positives), weighted by n.
+
+    The sum over bins of |positives - probability_sum|, over all n (Naeini et al., AAAI 2015); NaN
+    without voxels.
+    """
+    total = bins["n"].sum()
+    gaps = (bins["positives"] - bins["probability_sum"]).abs().sum()
+    return float(gaps / total) if total else float("nan")
+
+
+def calibration_summary(table: pd.DataFrame) -> dict[str, Any] | None:
+    """ECE and reliability of each class from the bins of all cases; None without bins.
+
+    `ece` is taken for each case and rater, then meaned over the case's raters, then over cases,
+    with its interval by patients. `bins` are those of all cases together, a case's voxels counted
+    once whatever the number of its raters, and `ece_pooled` is their error.
+    """
+    if table.empty:
+        return None
+    raters = table.groupby("case")["reference"].transform("nunique")
+    shared = table.assign(
+        **{name: table[name] / raters for name in ("n", "probability_sum", "positives")}
+    )
+    classes = {
+        key: _class_summary(table[table["class"] == key], shared[shared["class"] == key])
+        for key in CLASSES
+    }
+    return {"region_mm": REGION_MM, "n_bins": N_BINS, "classes": classes}
+
+
+def _class_summary(rows: pd.DataFrame, shared: pd.DataFrame) -> dict[str, Any]:
+    gaps = (rows["positives"] - rows["probability_sum"]).abs()
+    sums = rows.assign(gap=gaps).groupby(["case", "reference"], sort=True)[["gap", "n"]].sum()
+    by_case = (sums["gap"] / sums["n"]).groupby("case", sort=True).mean()
+    patient = dict(zip(rows["case"], rows["patient"], strict=True))
+    patients = np.array([patient[case] for case in by_case.index], np.str_)
+    interval = Resampling(patients).mean_intervals(by_case.to_numpy(np.float64)[:, None])[0]
+    pooled = shared.groupby("bin", sort=True)[["n", "probability_sum", "positives"]].sum()
+    return {
+        "n_cases": interval.n_cases,
+        "ece": interval.estimate,
+        "interval": [interval.low, interval.high],
+        "ece_pooled": calibration_error(pooled),
+        "bins": [
+            {
+                "low": index / N_BINS,
+                "high": (index + 1) / N_BINS,
+                "n": float(n),
+                "probability": float(total / n),
+                "frequency": float(positives / n),
+            }
+            for index, n, total, positives in pooled.itertuples()
+        ],
+    }

@@ -1,0 +1,65 @@
+"""A challenge entry: one label volume a scan, checked against the scans, in one zip."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mbhseg import geometry
+from mbhseg.errors import InputError
+from mbhseg.files import atomic_file
+from mbhseg.predictions import case_file
+from mbhseg.scans.discovery import Found
+from mbhseg.volumes import load_labels, parse_nifti
+
+TOLERANCE_MM = 1e-3
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the same labels, the same bytes
+
+
+def check(folder: str | Path, scans: Sequence[Found]) -> list[Path]:
+    """The label volumes `<name>.nii.gz` of the scans, each in its scan's geometry.
+
+    Raises InputError if there is no scan, if a volume is missing, is not uint8 labels 0..5, or
+    lies on other voxels than its scan, or if the folder has one of a scan that is not given.
+    """
+    if not scans:
+        raise InputError(folder, "no scan to check the entry against", "Name the challenge's scans")
+    expected = {case_file(scan.name) for scan in scans}
+    strangers = sorted({p.name for p in Path(folder).glob("*.nii.gz")} - expected)
+    if strangers:
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        raise InputError(
+            Path(folder) / strangers[0], f"is of no scan that was given{more}", "Take it out"
+        )
+    return [_check_one(Path(folder) / case_file(scan.name), scan) for scan in scans]
+
+
+def _check_one(path: Path, found: Found) -> Path:
+    if not path.is_file():
+        raise InputError(path, "no labels of this scan", "Predict it")
+    stored = parse_nifti(path.read_bytes(), str(path)).extra["dtype"]
+    if stored != "uint8":
+        raise InputError(path, f"labels are stored as {stored}, not uint8", "Predict it again")
+    labels, affine = load_labels(path)
+    scan = found.read()
+    if labels.shape != scan.image.shape:
+        raise InputError(
+            path, f"shape {labels.shape} is not the scan's {scan.image.shape}", "Predict it again"
+        )
+    apart = geometry.displacement_mm(affine, scan.affine, labels.shape)
+    if not apart <= TOLERANCE_MM:
+        raise InputError(
+            path, f"lies up to {apart:.3g} mm off its scan ({found.where})", "Predict it again"
+        )
+    return path
+
+
+def pack(folder: str | Path, scans: Sequence[Found], target: str | Path) -> int:
+    """Check the label volumes of `folder` and zip them, without folders; how many they are.
+
+    The zip appears whole or not at all. Raises InputError as `check`.
+    """
+    volumes = check(folder, scans)
+    with atomic_file(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for path in sorted(volumes):
+            archive.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
+    return len(volumes)

@@ -1,0 +1,82 @@
+"""One number that makes a model as sure as it is right: the temperature of its logits.
+
+Guo et al., On Calibration of Modern Neural Networks, ICML 2017: the temperature that gives the
+validation voxels' labels the highest likelihood. The likeliest class of a voxel does not change.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from mbhseg.errors import InputError
+
+LIMITS = (0.1, 20.0)  # beyond, a model is of no use
+_TINY = 1e-12
+_BINS = 15
+
+
+class Voxels(NamedTuple):
+    """Voxels of one case: probabilities float32 [n, 6], and labels uint8 [raters, n]."""
+
+    probabilities: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+
+
+def soften(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float32]:
+    """Probabilities [..., C] of logits divided by `temperature`; they sum to 1 again.
+
+    A softmax forgets only a constant of its logits, so their logarithms do as well.
+    """
+    powered = np.asarray(probabilities, np.float32) ** np.float32(1 / temperature)
+    return np.asarray(powered / powered.sum(axis=-1, keepdims=True), np.float32)
+
+
+def fit(cases: Sequence[Voxels]) -> float:
+    """The temperature of the least `loss`, within `LIMITS`.
+
+    Raises InputError if no case has a voxel.
+    """
+    if not any(case.labels.size for case in cases):
+        raise InputError(
+            "temperature", "no validation case has a hemorrhage", "Give one to the subset valid"
+        )
+    low, high = (math.log(limit) for limit in LIMITS)
+    found = minimize_scalar(
+        lambda power: loss(cases, math.exp(power)), bounds=(low, high), method="bounded"
+    )
+    return float(math.exp(found.x))
+
+
+def loss(cases: Sequence[Voxels], temperature: float) -> float:
+    """Mean negative log likelihood of the labels: over voxels and raters, then over cases."""
+    means = []
+    for case in cases:
+        if case.labels.size:
+            logs = np.log(np.maximum(case.probabilities, _TINY)).astype(np.float64) / temperature
+            logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
+            index = case.labels.astype(np.intp)
+            means.append(-float(np.take_along_axis(logs, index.T, axis=1).mean()))
+    return math.fsum(means) / len(means)
+
+
+def calibration_error(cases: Sequence[Voxels], temperature: float) -> float:
+    """Expected calibration error of the likeliest label: mean over cases, 15 equal bins.
+
+    In each bin |share that is right - mean probability|, weighted by voxels and raters
+    (Naeini et al., AAAI 2015). nan without a voxel.
+    """
+    errors = []
+    for case in cases:
+        if not case.labels.size:
+            continue
+        softened = soften(case.probabilities, temperature)
+        sure, chosen = softened.max(axis=1), softened.argmax(axis=1)
+        right = (case.labels == chosen).mean(axis=0)
+        bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+        gaps = np.bincount(bins, weights=right - sure, minlength=_BINS)
+        errors.append(float(np.abs(gaps).sum() / len(sure)))
+    return math.fsum(errors) / len(errors) if errors else float("nan")

@@ -1,0 +1,95 @@
+"""Scans of the user's own through the models of the build. `rule all` does not ask for them."""
+
+
+rule calibrate:
+    """The temperature that makes a model as sure as it is right, from its validation cases."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=fold_table,
+        model="results/{dataset}/models/{run}/model.keras",
+        run="results/{dataset}/models/{run}/run.json",
+    output:
+        calibration="results/{dataset}/models/{run}/calibration.json",
+    log:
+        "results/logs/{dataset}/calibrate/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/calibrate/{run}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(240),
+        gpu=1,
+    params:
+        batch_size=config["inference"]["batch_size"],
+        precision=config["inference"]["precision"],
+        code=code("scans_calibrate"),
+    script:
+        "../workflow_scripts/scans_calibrate.py"
+
+
+rule predict_scans:
+    """Label volumes, tables and pictures of every scan; a bad one is listed, not fatal."""
+    input:
+        scans=settings.scan_files(config),
+        models=members("models/{run}/model.keras"),
+        runs=members("models/{run}/run.json"),
+        calibrations=members("models/{run}/calibration.json", "temperature"),
+        chosen=members("models/{run}/postprocess.json", "postprocess"),
+    output:
+        folder=directory("results/{dataset}/scans/{model}"),
+        failed="results/{dataset}/scans/{model}.failed.tsv",
+        manifest="results/{dataset}/scans/{model}.tsv",
+    log:
+        "results/logs/{dataset}/scans/{model}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/scans/{model}.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: config["inference"]["threads"]
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(600),
+        gpu=1,
+    params:
+        scans=settings.scans(config),
+        inference=config["inference"],
+        code=code("scans_predict"),
+    script:
+        "../workflow_scripts/scans_predict.py"
+
+
+rule scans_gate:
+    """Stop the workflow if a scan could not be predicted; the others' results stay."""
+    input:
+        failed="results/{dataset}/scans/{model}.failed.tsv",
+    output:
+        complete="results/{dataset}/scans/{model}.complete",
+    log:
+        "results/logs/{dataset}/scans/{model}.gate.log",
+    benchmark:
+        "results/benchmarks/{dataset}/scans/{model}.gate.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=grows(500),
+        runtime=grows(10),
+    params:
+        code=code("scans_gate"),
+    script:
+        "../workflow_scripts/scans_gate.py"
+
+
+localrules:
+    scans,
+
+
+rule scans:
+    """Every scan of the config, predicted by every model of the build."""
+    input:
+        complete=expand(
+            rules.scans_gate.output,
+            dataset=TO_TRAIN,
+            model=settings.scan_models(config),
+        ),

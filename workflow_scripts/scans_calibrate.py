@@ -1,0 +1,26 @@
+"""Rule calibrate: the temperature of a model."""
+
+from typing import Any
+
+from mbhseg import splits
+from mbhseg.files import read_json, read_table, write_json
+from mbhseg.job import run
+from mbhseg.nn import device
+from mbhseg.nn.calibration import calibrate
+from mbhseg.nn.inference import Predictor
+
+
+def main(job: Any) -> None:
+    cases = list(splits.members(read_table(job.input.fold), "valid"))
+    device.configure_as(read_json(job.input.run), job.threads)
+    predictor = Predictor.load(
+        job.input.model,
+        job.input.run,
+        batch=job.params.batch_size,
+        precision=job.params.precision,
+    )
+    write_json(job.output.calibration, calibrate(job.input.archive, cases, predictor))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,18 @@
+"""Rule scans_gate: all scans were predicted, or a line says which were not."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg.files import atomic_file, read_table
+from mbhseg.job import run
+from mbhseg.scans.failures import refuse_failures
+
+
+def main(job: Any) -> None:
+    refuse_failures(read_table(job.input.failed), job.input.failed)
+    with atomic_file(Path(job.output.complete)) as partial:
+        partial.write_text("every scan was predicted\n")
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
