@@ -4,8 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -142,59 +141,33 @@ class TestPatients:
         return {"macro": summary["macro"]["dice_present"], **classes}
 
 
-def train_for(
-    seconds: float,
+def train_recipe(
+    recipe: dict[str, Any],
     *,
     table: pd.DataFrame,
     root: Path,
-    recipe: dict[str, Any],
     size: int,
     windows: list[dict[str, Any]],
     out: Path,
     seed: int = 137,
     cache: Path | None = None,
-    watch: Callable[[], list[Any]] = list,
+    callbacks: Sequence[Any] = (),
 ) -> dict[str, Any]:
-    """Train `recipe` (network, training) into the folder `out`; its run.json.
-
-    A few steps are timed first, and the cosine is then laid over as many epochs as `seconds` hold;
-    `watch` makes the callbacks that look on, when the real training begins.
-    """
+    """Train `recipe` (network, training) into the folder `out`, to its last epoch; its run.json."""
     from mbhseg.files import read_json
     from mbhseg.nn.training import train
 
-    training = {
-        **recipe["training"],
-        "early_stopping": {"patience": None},
-        "previews": {"slices": 0, "every": 1},
-    }
-    sampling = training["sampling"]
-
-    def fit(folder: Path, epochs: int, slices: int, callbacks: list[Any]) -> dict[str, Any]:
-        train(
-            slices=table,
-            root=root,
-            network=recipe["network"],
-            training={
-                **training,
-                "epochs": epochs,
-                "sampling": {**sampling, "slices_per_epoch": slices},
-            },
-            input={"size": size, "windows": windows},
-            identity={"run": f"r-f0-s{seed}", "experiment": "r", "fold": 0, "seed": seed},
-            outputs=train_outputs(folder),
-            cache=cache,
-            callbacks=callbacks,
-        )
-        run: dict[str, Any] = read_json(folder / "run.json")
-        return run
-
-    steps = 8 * training["batch"]
-    with tempfile.TemporaryDirectory() as first:
-        timings = fit(Path(first), 2, steps, [])["timings"]
-    image, validation = timings["epoch_seconds"][-1] / steps, timings["validation_seconds"] / 2
-    epoch = image * sampling["slices_per_epoch"] + validation
-    # the first epoch compiles, which the first of the two short ones shows
-    begin = max(0.0, timings["epoch_seconds"][0] - timings["epoch_seconds"][1])
-    epochs = max(2, int((seconds - begin) / epoch))
-    return fit(out, epochs, sampling["slices_per_epoch"], watch())
+    changes = {"early_stopping": {"patience": None}, "previews": {"slices": 0}}
+    train(
+        slices=table,
+        root=root,
+        network=recipe["network"],
+        training=settings.merged(recipe["training"], changes),
+        input={"size": size, "windows": windows},
+        identity={"run": f"r-f0-s{seed}", "experiment": "r", "fold": 0, "seed": seed},
+        outputs=train_outputs(out),
+        cache=cache,
+        callbacks=callbacks,
+    )
+    run: dict[str, Any] = read_json(out / "run.json")
+    return run
