@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mbhseg import splits
-from mbhseg.agreement import CONSENSUS, rater_name, read_raters, read_scan
+from mbhseg.agreement import CONSENSUS, WITHOUT, rater_name, read_raters, read_scan
 from mbhseg.archive import Archive
 from mbhseg.classes import ANY, FOREGROUND, KEYS
 from mbhseg.evaluation import model_name, read_prediction
@@ -39,6 +39,35 @@ WINDOWS = (
     Window("bone", 600, 2800),
 )
 _SAMPLE_CASES = 4
+
+
+class Score(NamedTuple):
+    """A score to list and sort cases by: its column, what it is called, its digits.
+
+    `averaged` scores have a mean over the classes that the consensus holds.
+    """
+
+    key: str
+    name: str
+    digits: int = 3
+    averaged: bool = True
+
+
+RATERS_DICE = "raters_dice"
+SCORES = (
+    Score("dice", "Dice"),
+    Score("nsd_1mm", "surface Dice at 1 mm"),
+    Score("nsd_2mm", "surface Dice at 2 mm"),
+    Score("nsd_3mm", "surface Dice at 3 mm"),
+    Score("hd95_mm", "HD95, mm", 1),
+    Score("lesion_f1_any", "lesion F1, any overlap"),
+    Score("lesion_f1_iou", "lesion F1, IoU ≥ 0.1"),
+    Score("max_probability", "largest probability"),
+    Score("reference_ml", "volume of the consensus, ml", 2, averaged=False),
+    Score("candidate_ml", "volume of the prediction, ml", 2, averaged=False),
+    Score("difference_ml", "prediction minus consensus, ml", 2, averaged=False),
+    Score(RATERS_DICE, "Dice of a rater against the others"),
+)
 
 
 class Shown(NamedTuple):
@@ -71,8 +100,9 @@ def write_viewer(
     if not runs:
         return None
     summaries = {run: read_json(root / "evaluation" / run / "summary.json") for run in runs}
-    scores = {run: read_table(root / "evaluation" / run / "cases.csv") for run in runs}
+    scores = {run: read_scores(root / "evaluation" / run) for run in runs}
     rule = Consensus(**summaries[runs[0]]["consensus"])
+    known = known_scores(scores)
     there = _cases(root, summaries, first_fold)
     (folder / FOLDER).mkdir(parents=True)
     with Archive(root / "raw" / "archive.zip") as archive:
@@ -86,11 +116,12 @@ def write_viewer(
             stem = f"{FOLDER}/case{n:04d}"
             data = _write_case(archive, there[case], predictions, rule, rung, folder / stem)
             written = {"script": f"{stem}.js", "sprite": f"{stem}.webp"}
-            found = _case_scores(case, there[case].runs, scores)
+            found = _case_scores(case, there[case].runs, scores, known)
             index.append({**data, **written, "scores": found})
     page = {
         "cases": sorted(index, key=lambda entry: entry["id"]),
         "runs": list(runs),
+        "scores": [score._asdict() for score in known],
         "classes": [
             {"key": c.key, "name": c.name, "label": c.label, "rgb": c.rgb, "safe": c.safe_rgb}
             for c in FOREGROUND
@@ -200,20 +231,48 @@ def _sides(affine: NDArray[np.float64]) -> list[str]:
     return {"L": ["R", "L"], "R": ["L", "R"]}.get(towards, ["", ""])
 
 
+def read_scores(folder: Path) -> pd.DataFrame:
+    """The scores of a run's cases against the consensus, from evaluation/<run>/.
+
+    cases.csv with difference_ml, and `raters_dice`: the mean Dice of the case's raters, each
+    against the consensus of the others, from ceiling.csv.
+    """
+    every, ceiling = read_table(folder / "cases.csv"), read_table(folder / "ceiling.csv")
+    rows = every[every["reference"] == CONSENSUS]
+    others = ceiling[ceiling["reference"].str.startswith(WITHOUT)]
+    human = others.groupby(["case", "class"])["dice"].mean().rename(RATERS_DICE)
+    rows = rows.assign(difference_ml=rows["candidate_ml"] - rows["reference_ml"])
+    return rows.merge(human.reset_index(), on=["case", "class"], how="left")
+
+
 def _case_scores(
-    case: str, runs: Sequence[str], scores: Mapping[str, pd.DataFrame]
+    case: str, runs: Sequence[str], scores: Mapping[str, pd.DataFrame], known: Sequence[Score]
 ) -> dict[str, dict[str, Any]]:
-    """Run -> class (and `mean` over the classes present) -> Dice; None where there is no value."""
+    """Run -> score -> class (and `mean` over the classes that the consensus holds) -> value.
+
+    None where there is no value.
+    """
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
         table = scores[run]
-        rows = table[(table["case"] == case) & (table["reference"] == CONSENSUS)]
-        dice = dict(zip(rows["class"], rows["dice"], strict=True))
-        means = rank_cases(rows)["dice"]
-        values = {key: dice.get(key) for key in (*KEYS, ANY)}
-        values["mean"] = means.iloc[0] if len(means) else None
-        found[run] = {key: _rounded(value) for key, value in values.items()}
+        rows = table[table["case"] == case].set_index("class")
+        present = rows.index.isin(KEYS) & (rows["reference_voxels"] > 0)
+        found[run] = {}
+        for score in known:
+            values = rows[score.key]
+            mean = values[present].mean() if score.averaged else None
+            by_class = {key: values.get(key) for key in (*KEYS, ANY)}
+            found[run][score.key] = {k: _rounded(v) for k, v in {**by_class, "mean": mean}.items()}
     return found
+
+
+def known_scores(scores: Mapping[str, pd.DataFrame]) -> list[Score]:
+    """The scores of SCORES that some run has a value for."""
+    return [
+        score
+        for score in SCORES
+        if any(score.key in table and table[score.key].notna().any() for table in scores.values())
+    ]
 
 
 def _rounded(value: float | None) -> float | None:

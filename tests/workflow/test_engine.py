@@ -1,7 +1,10 @@
 """The workflow works bare with the engine's own switches."""
 
 import ast
+import json
+import re
 import sys
+import zipfile
 
 import pytest
 import yaml
@@ -23,6 +26,7 @@ def test_every_public_artifact_is_there(finished):
         *(f"models/{run}/previews", f"predictions/{run}/test/png/masks"),
         *(f"predictions/{run}/test/png/overlays", "agreement/summary.json"),
         *(f"evaluation/{run}/cases.csv", f"evaluation/{run}/summary.json", "report/index.html"),
+        *(f"evaluation/{run}/model_card.md", f"evaluation/{run}/volumes.png"),
         *("provenance.json", "ro-crate-metadata.json"),
     ):
         assert (root / name).exists(), name
@@ -35,7 +39,19 @@ def test_rulegraph_and_report_work(finished):
     for rule in ("slice", "rasterize", "train", "infer", "evaluate", "report"):
         assert f'"{rule}' in graph
     finished.snakemake("--report", "report.zip")
-    assert (finished.root / "report.zip").stat().st_size > 10_000
+    with zipfile.ZipFile(finished.root / "report.zip") as report:
+        names = report.namelist()
+        main = report.read("report/report.html").decode()
+    for name in ("model_card.md", "index.html", "viewer.html", "cases.csv", "findings.tsv"):
+        assert any(path.endswith(f"/{name}") for path in names), name
+    labels = [json.loads(text) for text in re.findall(r'"labels": (\{[^}]*\})', main)]
+    shown = {entry.get("what") for entry in labels}
+    assert {"scores", "case by case", "volumes", "calibration", "confusion", "page"} <= shown
+    captions = re.findall(r'"caption": "(.*?[^\\])"', main)
+    assert len(captions) == len(labels)
+    assert all("tiny" in caption for caption in captions)
+    for category in ("Data", "Training", "Scores", "Models", "Report"):
+        assert f'"{category}"' in main
 
 
 @pytest.mark.parametrize("preset", ["config/config.yaml", "config/seed.yaml"])

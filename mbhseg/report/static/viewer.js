@@ -16,7 +16,7 @@ const mbhsegViewer = (() => {
   let totals = []; // counts of the open case for the chosen pair
   let sort = { key: "id", down: false };
   const state = {
-    case: null, slice: null, run: null, fill: null, outline: CONSENSUS,
+    case: null, slice: null, run: null, score: null, fill: null, outline: CONSENSUS,
     window: null, show: "labels", safe: false,
   };
   const held = {}; // what `f` and `o` switched off
@@ -228,7 +228,8 @@ const mbhsegViewer = (() => {
   const columns = () => [
     ["id", "case"], ["mean", "mean"], ...page.classes.map((c) => [c.key, c.key]), [ANY, ANY], ["slices", "slices"], ["raters", "raters"],
   ];
-  const cell = (entry, key) => (key in entry ? entry[key] : ((entry.scores[state.run] || {})[key] ?? null));
+  const values = (entry) => (entry.scores[state.run] || {})[state.score] || {};
+  const cell = (entry, key) => (key in entry ? entry[key] : (values(entry)[key] ?? null));
 
   function sorted() {
     const sign = sort.down ? -1 : 1;
@@ -252,13 +253,14 @@ const mbhsegViewer = (() => {
       const order = sort.key === key ? (sort.down ? "descending" : "ascending") : null;
       return element("th", { scope: "col", class: key === "id" ? null : "num", "aria-sort": order }, button);
     }));
+    const { digits } = page.scores.find((score) => score.key === state.score);
     document.querySelector("#cases tbody").replaceChildren(...sorted().map((entry) => {
       const link = element("a", { href: `#${new URLSearchParams({ case: entry.id })}` }, entry.id);
       return element("tr", { "aria-current": entry.id === state.case ? "true" : null },
         element("th", { scope: "row", class: "id" }, link),
         ...columns().slice(1).map(([key]) => {
           const value = cell(entry, key);
-          return element("td", { class: "num" }, key in entry ? String(value) : shown(value));
+          return element("td", { class: "num" }, key in entry ? String(value) : shown(value, digits));
         }));
     }));
   }
@@ -394,7 +396,7 @@ const mbhsegViewer = (() => {
     const asked = new URLSearchParams(location.hash.slice(1));
     const before = state.case;
     const allowed = {
-      run: page.runs, window: page.windows.map((w) => w.name), show: SHOWS,
+      run: page.runs, score: page.scores.map((score) => score.key), window: page.windows.map((w) => w.name), show: SHOWS,
     };
     for (const key of ["fill", "outline"]) if (asked.has(key)) state[key] = asked.get(key);
     for (const [key, values] of Object.entries(allowed)) if (values.includes(asked.get(key))) state[key] = asked.get(key);
@@ -404,7 +406,7 @@ const mbhsegViewer = (() => {
     if (asked.has("slice")) state.slice = Number(asked.get("slice"));
     else if (state.case !== before) state.slice = null;
     state.fill = state.fill ?? `model:${state.run}`;
-    for (const key of ["window", "show", "run"]) get(key).value = state[key];
+    for (const key of ["window", "show", "run", "score"]) get(key).value = state[key];
     get("safe").checked = state.safe;
     drawCases();
     if (state.case !== before || !data) load(state.case);
@@ -466,6 +468,7 @@ const mbhsegViewer = (() => {
         set("fill", `model:${state.run}`);
       }
     });
+    get("score").addEventListener("change", (event) => { state.score = event.target.value; drawCases(); if (data) link(); });
     addEventListener("hashchange", read);
     addEventListener("resize", () => { if (data) drawProfile(); });
   }
@@ -475,6 +478,8 @@ const mbhsegViewer = (() => {
     page = loaded;
     state.run = page.runs[0];
     state.window = page.windows[0].name;
+    state.score = page.scores[0].key;
+    options("score", page.scores.map((score) => [score.key, score.name]), state.score);
     options("run", page.runs.map((run) => [run, run]), state.run);
     options("window", page.windows.map((w) => [w.name, `${w.name}, ${w.level}/${w.width} HU`]), state.window);
     listen();

@@ -284,6 +284,32 @@ def test_sorting_by_a_heading(viewer):
             viewer.press("Enter")  # the heading keeps the focus
 
 
+def test_cases_sort_by_any_score(viewer, report):
+    script = (report / "viewer/index.js").read_text()
+    index = json.loads(script[len("mbhsegViewer.index(") : script.rindex(")")])
+    assert len(index["scores"]) >= 5
+    for score in index["scores"]:
+        choose(viewer, "score", score["key"])
+        assert address(viewer)["score"] == score["key"]
+        names = viewer.run(
+            "[...document.querySelectorAll('#cases thead th')].map((c) => c.textContent)"
+        )
+        column = names.index("any")
+        viewer.click(f"#cases thead th:nth-child({column + 1}) button")
+        expected = {e["id"]: e["scores"][RUN][score["key"]]["any"] for e in index["cases"]}
+        known = sorted((v for v in expected.values() if v is not None), reverse=True)
+        order = viewer.run(
+            f"document.querySelector('#cases thead th:nth-child({column + 1})').ariaSort"
+        )
+        known = known if order == "descending" else known[::-1]
+        shown = [row[column] for row in rows(viewer, "cases")]
+        digits = score["digits"]
+        assert shown[: len(known)] == [f"{value:.{digits}f}" for value in known]
+    viewer.open(report / "viewer.html", "score=difference_ml")
+    viewer.until(READY)
+    assert viewer.run("document.getElementById('score').value") == "difference_ml"
+
+
 def test_deep_link_restores_the_view_and_back_returns(viewer, report, drawn):
     case = cases_of(drawn)[-1]
     asked = f"case={case}&slice=2&fill=rater1&outline=&window=bone&show=labels&safe=1"

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbhseg.archive import Archive
+from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_table
 from mbhseg.raters import consensus
@@ -127,16 +128,32 @@ def test_every_source_of_every_case_is_exact(report, drawn, archive_path):
                 assert np.corrcoef(tile.ravel(), tone.ravel())[0, 1] > 0.99
 
 
-def test_scores_in_the_list_are_those_of_the_table(report, drawn):
-    table = read_table(drawn / f"evaluation/{RUN}/cases.csv").query("reference == 'consensus'")
-    for entry in script(report / "viewer/index.js", "index")["cases"]:
+def test_scores_in_the_list_are_those_of_the_tables(report, drawn):
+    folder = drawn / "evaluation" / RUN
+    table = read_table(folder / "cases.csv").query("reference == 'consensus'")
+    ceiling = read_table(folder / "ceiling.csv")
+    others = ceiling[ceiling["reference"].str.startswith("consensus-without-")]
+    index = script(report / "viewer/index.js", "index")
+    names = [score["key"] for score in index["scores"]]
+    assert names[0] == "dice"
+    assert {"candidate_ml", "difference_ml", "raters_dice"} <= set(names)
+    for entry in index["cases"]:
         rows = table[table["case"] == entry["id"]].set_index("class")
         found = entry["scores"][RUN]
-        for key, dice in rows["dice"].items():
-            expected = None if np.isnan(dice) else pytest.approx(dice, abs=1e-6)
-            assert found[key] == expected
-        present = rows[(rows["reference_voxels"] > 0) & (rows.index != "any")]["dice"]
-        assert found["mean"] == (pytest.approx(present.mean(), abs=1e-6) if len(present) else None)
+
+        def same(score: str, key: str, value: float, found: Any = found) -> bool:
+            expected = None if np.isnan(value) else pytest.approx(value, abs=1e-6)
+            return found[score][key] == expected
+
+        for key, row in rows.iterrows():
+            assert same("dice", key, row["dice"])
+            assert same("candidate_ml", key, row["candidate_ml"])
+            assert same("difference_ml", key, row["candidate_ml"] - row["reference_ml"])
+            human = others[(others["case"] == entry["id"]) & (others["class"] == key)]["dice"]
+            assert same("raters_dice", key, human.mean())
+        present = rows.loc[list(KEYS)].query("reference_voxels > 0")
+        assert same("dice", "mean", present["dice"].mean())
+        assert found["candidate_ml"]["mean"] is None
 
 
 def test_too_small_a_budget_leaves_out_cases_evenly(drawn, tmp_path):
