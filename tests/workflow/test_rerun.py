@@ -8,7 +8,7 @@ import pytest
 
 RECORDED = {"all", "provenance"}
 VERIFIED = RECORDED | {"verify"}
-EVALUATED = RECORDED | {"evaluate", "score_figures", "report"}
+EVALUATED = RECORDED | {"evaluate", "score_figures", "model_card", "report"}
 INFERRED = EVALUATED | VERIFIED | {"infer"}
 TRAINED = INFERRED | {"train", "legacy"}
 ASSEMBLED = TRAINED | {"dataset", "figures"}
