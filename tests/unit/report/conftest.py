@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,7 +24,7 @@ import mbhseg.figures.scores
 import mbhseg.figures.volumes
 from mbhseg import agreement, dataset, evaluation, inspection, raster, slices, splits
 from mbhseg.archive import Archive
-from mbhseg.classes import KEYS
+from mbhseg.classes import ANY, KEYS
 from mbhseg.files import manifest_of, read_json, read_table, sha256, write_json, write_table
 from mbhseg.png import write_png
 from mbhseg.predictions import write_case
@@ -33,6 +34,7 @@ from mbhseg.volumes import label_array, nifti_bytes
 from mbhseg.windows import Window
 
 RUNS = ("flexunet-f0-s137", "wide-f0-s7")
+SEVERAL = (*RUNS, "other")  # the last was not trained here
 OUT_OF_RANGE, CUT_SHORT = "ID_0000000e_ID_0000000e0e", "ID_0000000f_ID_0000000f0f"
 THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
 REPORT: dict[str, Any] = {
@@ -272,6 +274,50 @@ def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "report"
     build(folder, drawn, "phantom", RUNS[:1], thumbnails=[drawn / THUMBNAILS], **REPORT)
     return folder
+
+
+@pytest.fixture(scope="session")
+def compared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """results/<dataset> of two trained runs and another system, and their comparison."""
+    root = tmp_path_factory.mktemp("compared") / "phantom"
+    shutil.copytree(drawn, root)
+    for run in SEVERAL[1:]:
+        folder = root / "evaluation" / run
+        shutil.copytree(root / "evaluation" / RUNS[0], folder, dirs_exist_ok=True)
+        summary = read_json(folder / "summary.json")
+        write_json(folder / "summary.json", {**summary, "run": run})
+        shutil.copytree(
+            root / "predictions" / RUNS[0], root / "predictions" / run, dirs_exist_ok=True
+        )
+    (root / "evaluation/other/legacy.json").unlink()
+    write_comparison(root / "comparison")
+    return root
+
+
+def write_comparison(folder: Path) -> None:
+    """Tables of a comparison with numbers that can be told apart."""
+    keys = {"candidate": "raw", "reference": "consensus", "score": "dice_present"}
+    runs, experiments, differences = [], [], []
+    for n, key in enumerate(("macro", ANY, *KEYS)):
+        counts = {"class": key, **keys, "n_cases": 4, "n_patients": 3}
+        for k, run in enumerate(SEVERAL):
+            mean = 0.5 + k / 10 + n / 100
+            value = {"mean": mean, "low": mean - 0.05, "high": mean + 0.05}
+            own = run.split("-")[0]
+            runs.append({"run": run, "experiment": own, "fold": 0, "seed": 1, **counts, **value})
+            spread = {"n_runs": 2, "sd": 0.004 + n / 1000, "min": mean, "max": mean}
+            experiments.append({"experiment": own, **counts, **value, **spread})
+        pair = {"first": "flexunet", "second": "wide", **counts, "difference": -0.1 + n / 100}
+        differences.append({"level": "experiment", **pair, "low": -0.2 + n / 20, "high": 0.02})
+    for name, rows in (("runs", runs), ("experiments", experiments), ("differences", differences)):
+        write_table(folder / f"{name}.csv", pd.DataFrame(rows))
+
+
+@pytest.fixture(scope="session")
+def several(compared: Path) -> Path:
+    """The folder of a report on several runs."""
+    build(compared / "report", compared, "phantom", SEVERAL, **REPORT)
+    return compared / "report"
 
 
 @pytest.fixture(scope="session")

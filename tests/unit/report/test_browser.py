@@ -19,6 +19,7 @@ from mbhseg.windows import to_grey
 
 AXE = Path(__file__).parents[3] / ".cache/axe/node_modules/axe-core/axe.min.js"  # by .ci/browser
 RUN = "flexunet-f0-s137"
+PAGES = ("index.html", f"run-{RUN}.html", "compare.html", "viewer.html")
 READY = (
     "document.querySelector('#place').textContent && !document.querySelector('#status').innerText"
 )
@@ -337,26 +338,26 @@ def test_a_wrong_link_says_so(viewer, report):
 # --- both pages
 
 
-@pytest.mark.parametrize("name", ["index.html", "viewer.html"])
+@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_nothing_is_wider_than_the_window(tab, report, name, width):
+def test_nothing_is_wider_than_the_window(tab, several, name, width):
     tab.errors.clear()
     tab.resize(width, 800)
-    tab.open(report / name)
+    tab.open(several / name)
     assert tab.run("document.documentElement.scrollWidth") <= width
     assert not tab.errors
 
 
-@pytest.mark.parametrize("name", ["index.html", "viewer.html"])
+@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation(tab, report, name, scheme):
+def test_axe_finds_no_serious_violation(tab, several, name, scheme):
     axe = Path(os.environ.get("MBHSEG_AXE") or AXE)
     if not axe.is_file():
         pytest.skip(f"no axe-core here: run .ci/browser, or set MBHSEG_AXE ({axe} is missing)")
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     tab.call("Emulation.setEmulatedMedia", features=features)
     tab.resize(1280, 1000)
-    tab.open(report / name)
+    tab.open(several / name)
     tab.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     tab.run(axe.read_text() + ";0")
     found = tab.run("axe.run().then((r) => r.violations)")

@@ -24,7 +24,7 @@ from mbhseg.report.render import render
 from mbhseg.report.runs import as_text, duration, flatten
 
 RUN = "flexunet-f0-s137"
-SEVERAL = (RUN, "wide-f0-s7", "other")
+SEVERAL = (RUN, "wide-f0-s7", "other")  # as the fixture `several` has them
 THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
@@ -78,48 +78,6 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page(report: Path) -> Page:
     return Page((report / INDEX).read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def compared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """results/<dataset> of two trained runs and another system, and their comparison."""
-    root = tmp_path_factory.mktemp("compared") / "phantom"
-    shutil.copytree(drawn, root)
-    for run in SEVERAL[1:]:
-        folder = root / "evaluation" / run
-        shutil.copytree(root / "evaluation" / RUN, folder, dirs_exist_ok=True)
-        summary = read_json(folder / "summary.json")
-        write_json(folder / "summary.json", {**summary, "run": run})
-        shutil.copytree(root / "predictions" / RUN, root / "predictions" / run, dirs_exist_ok=True)
-    (root / "evaluation/other/legacy.json").unlink()
-    write_comparison(root / "comparison")
-    return root
-
-
-def write_comparison(folder: Path) -> None:
-    """Tables of a comparison with numbers that can be told apart."""
-    keys = {"candidate": "raw", "reference": "consensus", "score": "dice_present"}
-    runs, experiments, differences = [], [], []
-    for n, key in enumerate(("macro", ANY, *KEYS)):
-        counts = {"class": key, **keys, "n_cases": 4, "n_patients": 3}
-        for k, run in enumerate(SEVERAL):
-            mean = 0.5 + k / 10 + n / 100
-            value = {"mean": mean, "low": mean - 0.05, "high": mean + 0.05}
-            own = run.split("-")[0]
-            runs.append({"run": run, "experiment": own, "fold": 0, "seed": 1, **counts, **value})
-            spread = {"n_runs": 2, "sd": 0.004 + n / 1000, "min": mean, "max": mean}
-            experiments.append({"experiment": own, **counts, **value, **spread})
-        pair = {"first": "flexunet", "second": "wide", **counts, "difference": -0.1 + n / 100}
-        differences.append({"level": "experiment", **pair, "low": -0.2 + n / 20, "high": 0.02})
-    for name, rows in (("runs", runs), ("experiments", experiments), ("differences", differences)):
-        write_table(folder / f"{name}.csv", pd.DataFrame(rows))
-
-
-@pytest.fixture(scope="module")
-def several(compared: Path, settings: dict[str, Any]) -> Path:
-    """The folder of a report on several runs."""
-    build(compared / "report", compared, "phantom", SEVERAL, **settings)
-    return compared / "report"
 
 
 # --- a folder that stands alone
