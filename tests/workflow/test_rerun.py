@@ -37,7 +37,7 @@ def test_a_second_run_has_nothing_to_do(finished):
     ("file", "rules"),
     [
         ("mbhseg/raster.py", RASTERIZED),
-        ("mbhseg/splits.py", ASSEMBLED | {"split", "leakage"}),
+        ("mbhseg/splits.py", ASSEMBLED | {"split", "leakage", "annotations"}),
         ("mbhseg/nn/training.py", TRAINED),
         ("mbhseg/evaluation.py", EVALUATED),
         ("mbhseg/config.py", {}),
