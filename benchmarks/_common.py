@@ -77,8 +77,10 @@ def seed_model(size: int) -> Any:
     return model
 
 
-def seed_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
+def seed_arrays(store: Any) -> tuple[Any, Any]:
     """Images float32 and one-hot masks float32 [N, H, W, 6], in memory, as the seed has them."""
+    every = np.arange(len(store))
+    images, labels = store.images[every], store.labels[every]
     return images.astype(np.float32), np.eye(N_CLASSES, dtype=np.float32)[labels]
 
 

@@ -111,7 +111,7 @@ def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
     for subset in ("train", "valid"):
         part = table[table["subset"] == subset]
         store = open_store(part, folder / "results/phantom", SIZE, folder / "cache", CORES)
-        arrays[subset] = seed_arrays(store.images[:], store.labels[:])
+        arrays[subset] = seed_arrays(store)
     training = preset("seed")["training"]
     watch, best = clock(score, seconds, by_batch=True), KeepBest("val_loss")
     callbacks = [

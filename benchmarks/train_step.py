@@ -67,7 +67,7 @@ def seed_training(folder: Path, images: int) -> float:
     chosen = table[table["subset"] == "train"].head(images)
     with tempfile.TemporaryDirectory() as cache:
         store = open_store(chosen, folder / "results/phantom", SIZE, cache)
-        x, y = seed_arrays(store.images[:], store.labels[:])
+        x, y = seed_arrays(store)
     model, times = seed_model(SIZE), EpochTimes()
     model.fit(x[:2], y[:2], batch_size=2, verbose=0)  # compiles
     model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[times])
