@@ -58,8 +58,8 @@ rule probe:
         "../envs/train.yaml"
     threads: lambda wildcards: settings.threads(probed_recipe(wildcards)["training"])
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=grows(6000),
+        runtime=grows(60),
         gpu=1,
     params:
         recipe=probed_recipe,
