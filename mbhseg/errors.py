@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,18 @@ class InputError(Exception):
     def __init__(self, where: str | Path, problem: str, remedy: str) -> None:
         self.where, self.problem, self.remedy = str(where), problem, remedy
         super().__init__(f"{where}: {problem}. {remedy}".replace("\n", " "))
+
+
+class Stopped(Exception):
+    """A signal ended a job before it was done, and it can be gone on with; its text is one line.
+
+    `place` says how far the job came, `status` is the exit status that a shell would give.
+    """
+
+    def __init__(self, signum: int, place: str, saved: bool = True) -> None:
+        self.status = 128 + signum
+        kept = "state saved; run again to go on" if saved else "nothing saved"
+        super().__init__(f"stopped by {signal.Signals(signum).name} at {place}; {kept}")
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

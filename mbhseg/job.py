@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, Stopped
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -16,8 +16,8 @@ def run(main: Callable[[Any], None], job: Any) -> None:
     """Call `main(job)`, `job` being the engine's `snakemake` object.
 
     Everything printed or logged goes to the rule's log file; on a terminal the progress bar
-    stays on the screen. Bad input ends in one line and exit status 1, a fault of the program
-    in a traceback in the log.
+    stays on the screen. Bad input ends in one line and exit status 1, a signal that a job has
+    prepared for in one line and 128 + its number, a fault of the program in a traceback in the log.
     """
     log = str(job.log[0]) if job.log else os.devnull
     Path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +34,11 @@ def run(main: Callable[[Any], None], job: Any) -> None:
         if sys.stderr.isatty():
             print(f"mbhseg: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stop:
+        logging.warning("%s", stop)
+        if sys.stderr.isatty():
+            print(f"mbhseg: {stop}", file=sys.stderr)
+        sys.exit(stop.status)
     except Exception:
         logging.exception("%s failed", job.rule)
         sys.exit(1)

@@ -2,7 +2,7 @@
 
 
 rule train:
-    """Train one run; the best epoch's weights are kept."""
+    """Train one run, from where it was if it was stopped; the best epoch's weights are kept."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -19,6 +19,7 @@ rule train:
             category="Training",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "curves"},
         ),
+        events="results/{dataset}/models/{run}/events.out.tfevents",
         run="results/{dataset}/models/{run}/run.json",
         previews=directory("results/{dataset}/models/{run}/previews"),
         manifest="results/{dataset}/models/{run}/manifest.tsv",

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,38 @@ def direction(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
 
 
+class AverageWeights(keras.callbacks.Callback):
+    """From an epoch's end to the next one's begin the model holds the average of its weights.
+
+    In place of Keras' SwapEMAWeights, which swaps by adding and subtracting and so leaves the
+    weights a rounding error off: a training that was saved and resumed would differ by it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._raw: list[NDArray[Any]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        weights = self.model.trainable_variables
+        self._raw = [np.array(weight.numpy()) for weight in weights]
+        self.model.optimizer.finalize_variable_values(weights)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Give the model the weights that the optimizer works on, if it has the average."""
+        if self._raw is not None:
+            for weight, value in zip(self.model.trainable_variables, self._raw, strict=True):
+                weight.assign(value)
+            self._raw = None
+
+
 class Validate(keras.callbacks.Callback):
-    """Put validation scores and the learning rate into the logs, for all callbacks after it."""
+    """Put validation scores and the learning rate into the logs, for all callbacks after it.
+
+    `each` is called before every batch and may end the validation by raising.
+    """
 
     def __init__(
         self,
@@ -37,16 +67,27 @@ class Validate(keras.callbacks.Callback):
         batch: int,
         previews: PreviewFolder,
         preview_every: int,
+        each: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._loss, self._store, self._indices, self._batch = loss, store, indices, batch
-        self._previews, self._every = previews, preview_every
+        self._previews, self._every, self._each = previews, preview_every, each
+
+    def state(self) -> dict[str, Any]:
+        """The previews so far."""
+        return self._previews.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state and write its previews."""
+        self._previews.restore(state)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         last = epoch + 1 == self.params["epochs"]
         draw = last or epoch % self._every == 0
         keep = self._previews.chosen if draw else []
-        found = validate(self.model, self._loss, self._store, self._indices, self._batch, keep)
+        found = validate(
+            self.model, self._loss, self._store, self._indices, self._batch, keep, self._each
+        )
         assert logs is not None  # Keras passes the epoch's logs
         logs |= found.scores
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
@@ -76,12 +117,21 @@ class KeepBest(keras.callbacks.Callback):
         elif self._weights is None:
             self.best = {"epoch": epoch + 1, **logs}
 
-    def restore(self) -> None:
-        """Put the best weights back into the model."""
+    def state(self) -> dict[str, Any]:
+        """The best epoch so far, its monitor and its weights."""
+        return {"best": self.best, "value": self._value, "weights": self._weights}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state."""
+        self.best, self._value = state["best"], state["value"]
+        self._weights = state["weights"]
+
+    def put_back(self, model: keras.Model) -> None:
+        """Give the model the best weights."""
         if self._weights is None:
             log.warning("%s was never a number: the last epoch's weights are kept", self._monitor)
         else:
-            self.model.set_weights(self._weights)
+            model.set_weights(self._weights)
 
 
 class WriteHistory(keras.callbacks.Callback):
@@ -96,31 +146,45 @@ class WriteHistory(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self.rows.append({"epoch": epoch + 1, **(logs or {})})
-        history = pd.DataFrame(self.rows)
-        write_table(self._table, history)
-        draw_curves(history, self._curves, self._title)
+        scores = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, **scores})
+        self._write()
+
+    def state(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state and write its files."""
+        self.rows = list(state["rows"])
+        self._write()
+
+    def _write(self) -> None:
+        if self.rows:
+            history = pd.DataFrame(self.rows)
+            write_table(self._table, history)
+            draw_curves(history, self._curves, self._title)
 
 
-class TimeBudget(keras.callbacks.Callback):
-    """Stop after the epoch in which the training's wall-clock passes `minutes`."""
+class StopWhen(keras.callbacks.Callback):
+    """Stop after the epoch at whose end the condition holds."""
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, condition: Callable[[], bool], reason: str) -> None:
         super().__init__()
-        self._seconds = minutes * 60
-        self._began = 0.0
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        self._began = time.monotonic()
+        self._condition, self._reason, self.held = condition, reason, False
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        if time.monotonic() - self._began > self._seconds:
-            log.info("the time budget is spent after epoch %d", epoch + 1)
-            self.model.stop_training = True
+        if self._condition():
+            log.info("the training ends after epoch %d: %s", epoch + 1, self._reason)
+            self.model.stop_training = self.held = True
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Seconds of each epoch, split into training and everything after it."""
+    """Seconds of each epoch, split into training and everything after it.
+
+    Time that `leave_out` is told of counts in neither; an epoch that was interrupted counts
+    with all its parts.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,11 +196,30 @@ class EpochTimes(keras.callbacks.Callback):
         now = time.perf_counter()
         if self._trained:
             self.after.append(now - self._trained)
-        self._began = now
+        self._began, self._trained = now, 0.0
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._trained = time.perf_counter()
         self.training.append(self._trained - self._began)
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self.after.append(time.perf_counter() - self._trained)
+        if self._trained:
+            self.after.append(time.perf_counter() - self._trained)
+            self._trained = 0.0
+
+    def leave_out(self, seconds: float) -> None:
+        """Count the seconds just past in nothing."""
+        self._began += seconds
+
+    def state(self) -> dict[str, Any]:
+        """The epochs so far; of one that is not over, the seconds of its training."""
+        if self._trained:  # it is being validated, which a resumed training does again
+            *training, begun = self.training
+        else:
+            training, begun = self.training, time.perf_counter() - self._began
+        return {"training": list(training), "after": list(self.after), "begun": begun}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state, at the begin of the epoch that it is in."""
+        self.training, self.after = list(state["training"]), list(state["after"])
+        self._began = time.perf_counter() - state["begun"]

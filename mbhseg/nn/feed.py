@@ -41,7 +41,8 @@ class TrainingFeed:
     targets: "consensus"; "random_rater", for each draw of a slice one of its raters; or "soft", the
     votes of all its raters. The latter two draw slices by the classes that any rater drew.
 
-    Iterating starts at `first_epoch` and may be done once. `close` ends the threads.
+    Iterating starts at batch `first_step` of `first_epoch` and may be done once. `close` ends the
+    threads.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TrainingFeed:
         seed: int,
         targets: str = "consensus",
         first_epoch: int = 0,
+        first_step: int = 0,
         threads: int = 1,
         ahead: int = 4,
     ) -> None:
@@ -64,7 +66,8 @@ class TrainingFeed:
         column = "classes" if targets == "consensus" else "drawn"
         self._classes = [str(keys) for keys in store.table[column].iloc[self._indices]]
         self._batch, self._sampling, self._augmentation = batch, sampling, augmentation
-        self._windows, self._seed, self._first_epoch = tuple(windows), seed, first_epoch
+        self._windows, self._seed = tuple(windows), seed
+        self._first_epoch, self._first_step = first_epoch, first_step
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
         self._ahead = ahead
         self._closed = False
@@ -115,7 +118,8 @@ class TrainingFeed:
     def _jobs(self) -> Iterator[tuple[NDArray[np.int64], int, int]]:
         for epoch in itertools.count(self._first_epoch):
             order = self.order(epoch)
-            for step in range(self.steps_per_epoch):
+            first = self._first_step if epoch == self._first_epoch else 0
+            for step in range(first, self.steps_per_epoch):
                 yield order, epoch, step
 
     def _assemble(self, order: NDArray[np.int64], epoch: int, step: int) -> Batch:

@@ -1,8 +1,10 @@
 """Pictures of a training: curves, and previews of chosen slices after an epoch."""
 
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +17,6 @@ from mbhseg.classes import FOREGROUND, KEYS
 from mbhseg.files import atomic_file
 from mbhseg.nn.store import SliceStore
 from mbhseg.raster import encode_rgb, write_png
-from mbhseg.slices import read_image
 
 Pixels = NDArray[np.uint8]
 _GAP = 4  # pixels between panels
@@ -82,40 +83,67 @@ def preview(image: Pixels, reference: Pixels, predicted: Pixels) -> Pixels:
 
 
 class PreviewFolder:
-    """Previews of chosen slices, one PNG an epoch each, and a filmstrip of them all."""
+    """Previews of chosen slices, one PNG an epoch each, and a filmstrip of them all.
+
+    The filmstrip has a row a slice: image, reference, then some of the epochs' predictions. It
+    is renewed with every epoch. `state` holds all that is needed to write the folder anew.
+    """
 
     def __init__(self, folder: str | Path, store: SliceStore, chosen: Sequence[int]) -> None:
         self._folder, self._store = Path(folder), store
         self.chosen = list(chosen)
-        self._epochs: list[int] = []
+        self._predicted: dict[int, list[NDArray[np.uint8]]] = {}  # by epoch, packed
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    def _path(self, index: int, epoch: int) -> Path:
-        row = self._store.table.iloc[index]
-        return self._folder / f"{row['case']}_{int(row['slice']):03d}_epoch{epoch:03d}.png"
+    def state(self) -> dict[str, Any]:
+        """The chosen slices and what was predicted for them, by epoch."""
+        epochs = {str(epoch): packed for epoch, packed in self._predicted.items()}
+        return {"chosen": self.chosen, "epochs": epochs}
 
-    def add(self, epoch: int, predicted: dict[int, Pixels]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state and write its pictures."""
+        self.chosen = list(state["chosen"])
+        self._predicted = {int(epoch): packed for epoch, packed in state["epochs"].items()}
+        for epoch in self._predicted:
+            for row in range(len(self.chosen)):
+                self._write(epoch, row)
+        self._write_filmstrip()
+
+    def add(self, epoch: int, predicted: Mapping[int, Pixels]) -> None:
         """Write the previews of `epoch` (from 1); `predicted` holds labels by slice index."""
-        for index in self.chosen:
-            image, labels = self._store.images[index], self._store.labels[index]
-            write_png(self._path(index, epoch), preview(image, labels, predicted[index]))
-        self._epochs.append(epoch)
+        self._predicted[epoch] = [_pack(predicted[index]) for index in self.chosen]
+        for row in range(len(self.chosen)):
+            self._write(epoch, row)
+        self._write_filmstrip()
 
-    def write_filmstrip(self) -> None:
-        """Write filmstrip.png: a row a slice; image, reference, then the epochs' predictions."""
-        if not self.chosen or not self._epochs:
+    def _labels(self, epoch: int, row: int) -> Pixels:
+        data = zlib.decompress(self._predicted[epoch][row].tobytes())
+        return np.frombuffer(data, np.uint8).reshape(self._store.labels.shape[1:])
+
+    def _write(self, epoch: int, row: int) -> None:
+        index = self.chosen[row]
+        slice_ = self._store.table.iloc[index]
+        name = f"{slice_['case']}_{int(slice_['slice']):03d}_epoch{epoch:03d}.png"
+        image, labels = self._store.images[index], self._store.labels[index]
+        write_png(self._folder / name, preview(image, labels, self._labels(epoch, row)))
+
+    def _write_filmstrip(self) -> None:
+        if not self.chosen or not self._predicted:
             return
-        epochs = _spread(self._epochs, _FILMSTRIP_EPOCHS)
+        epochs = _spread(list(self._predicted), _FILMSTRIP_EPOCHS)
         rows = []
-        for index in self.chosen:
-            strips = [read_image(self._path(index, epoch)) for epoch in epochs]
-            width = self._store.images.shape[2]
-            first = strips[0][:, : 2 * width + _GAP]
-            rows.append(_beside([first, *(strip[:, -width:] for strip in strips)]))
+        for row, index in enumerate(self.chosen):
+            image, labels = self._store.images[index], self._store.labels[index]
+            masks = [labels, *(self._labels(epoch, row) for epoch in epochs)]
+            rows.append(_beside([image, *(encode_rgb(mask) for mask in masks)]))
         strip = np.concatenate([row for r in rows for row in (r, _gap(_GAP, r.shape[1]))][:-1])
         names = ["image", "reference", *(f"epoch {epoch}" for epoch in epochs)]
         heading = _heading(names, self._store.images.shape[2] + _GAP, strip.shape[1])
         write_png(self._folder / "filmstrip.png", np.concatenate([heading, strip]))
+
+
+def _pack(labels: Pixels) -> NDArray[np.uint8]:
+    return np.frombuffer(zlib.compress(np.ascontiguousarray(labels).tobytes()), np.uint8)
 
 
 def _beside(panels: Sequence[Pixels]) -> Pixels:

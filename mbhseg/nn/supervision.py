@@ -9,11 +9,12 @@ from typing import Any
 import keras
 
 from mbhseg.errors import InputError
+from mbhseg.nn.trainer import Trainer
 
 _OUTPUT = "probabilities"
 
 
-def with_heads(model: keras.Model, heads: int, seed: int = 0) -> keras.Model:
+def with_heads(model: keras.Model, heads: int, seed: int = 0) -> Trainer:
     """The model to train in place of `model`: on the same layers, with `heads` auxiliary heads.
 
     heads: decoder levels from half resolution downwards that get one; 0 gives a plain model.
@@ -24,7 +25,7 @@ def with_heads(model: keras.Model, heads: int, seed: int = 0) -> keras.Model:
     Raises InputError if the network is no FlexUNet with so many decoder levels below the first.
     """
     if heads == 0:
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return Trainer(model.inputs, model.outputs, name=model.name)
     features = [_decoder_output(model, level, heads) for level in range(1, heads + 1)]
     last = model.get_layer(_OUTPUT)
     outputs = [model.output]
@@ -54,7 +55,7 @@ def _decoder_output(model: keras.Model, level: int, heads: int) -> Any:
     )
 
 
-class _Supervised(keras.Model):
+class _Supervised(Trainer):
     """All heads in training, the first one in inference."""
 
     def __init__(self, heads: keras.Model, name: str) -> None:

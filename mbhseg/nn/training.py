@@ -2,56 +2,37 @@
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import logging
-import math
-import platform
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 
 from mbhseg import __version__
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
-from mbhseg.files import write_json
+from mbhseg.files import sha256, write_json
 from mbhseg.nn import device
-from mbhseg.nn.callbacks import (
-    EpochTimes,
-    KeepBest,
-    TimeBudget,
-    Validate,
-    WriteHistory,
-    direction,
-)
-from mbhseg.nn.feed import TrainingFeed
-from mbhseg.nn.losses import METRICS, Loss, make_loss
 from mbhseg.nn.models import build_model, copy_weights, summary_text
-from mbhseg.nn.optimizers import learning_rate_reducer, make_optimizer
-from mbhseg.nn.pictures import PreviewFolder, choose_previews
-from mbhseg.nn.progress import Progress
 from mbhseg.nn.recipe import TrainingRecipe
+from mbhseg.nn.resume import Ledger
 from mbhseg.nn.saving import load_model, save_model
-from mbhseg.nn.store import CHANNELS, SliceStore, content_hash, open_store
-from mbhseg.nn.supervision import with_heads
+from mbhseg.nn.session import Session, TrainOutputs
+from mbhseg.nn.state import StateFolder
+from mbhseg.nn.store import CHANNELS, content_hash, open_store
+from mbhseg.provenance import git_state, versions
 from mbhseg.windows import Window
 
 log = logging.getLogger(__name__)
 
-
-class TrainOutputs(NamedTuple):
-    """Where a training writes: files, and the folder of previews."""
-
-    model: Path
-    history: Path
-    curves: Path
-    run_json: Path
-    previews: Path
+# settings that change nothing that is computed: a saved training goes on with others
+_HARMLESS = ("time_budget_minutes", "summary", "require_gpu")
+_PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
 def train(
@@ -67,6 +48,9 @@ def train(
     probe: Mapping[str, Any] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     raters: pd.DataFrame | None = None,
+    state: StateFolder | None = None,
+    code: str = "",
+    checkpoint_minutes: float = 10.0,
 ) -> None:
     """Train and write the outputs; the saved weights are those of the best epoch.
 
@@ -82,10 +66,14 @@ def train(
         not the consensus.
     probe: what `mbhseg.nn.probe` measured, kept in run.json.
     callbacks: called after the training's own, for watching.
+    state: where the training is saved on its way and goes on from, to the same outputs bit for
+        bit; the caller clears it when all that it wants is complete. None saves nothing.
+    code: digest of the code; a state of another digest is not used.
+    checkpoint_minutes: how often it is saved within an epoch.
 
-    Raises InputError if a subset is empty, a PNG does not fit, or the recipe contradicts itself.
+    Raises InputError if a subset is empty, a PNG does not fit, or the recipe contradicts itself;
+    Stopped after SIGTERM, SIGINT or SIGUSR1, the state saved, if there is a `state`.
     """
-    began = time.perf_counter()
     recipe = TrainingRecipe.from_config(training)
     size, windows = int(input["size"]), channel_windows(input["windows"])
     used = slices[slices["subset"].isin(["train", "valid"])].reset_index(drop=True)
@@ -102,11 +90,25 @@ def train(
 
     device.configure(threads=recipe.threads, deterministic=recipe.deterministic)
     device.check(require_gpu=recipe.require_gpu)
+    data = content_hash(used, root, raters)
+    start = None if recipe.start_from is None else sha256(recipe.start_from)
+    fingerprint = {
+        "settings": _digest(_decisive(recipe), network, input, identity, start),
+        "data": _digest(data, used[["subset", "case", "slice", "classes"]].to_csv()),
+        "code": code,
+        "versions": _digest(versions(_PACKAGES)),
+    }
+    ledger = Ledger(state, fingerprint, checkpoint_minutes)
     seed = int(identity["seed"])
     keras.utils.set_random_seed(seed)  # for networks whose layers have no seeds of their own
-    precision = device.dtype_policy(recipe.precision)
+    settled = ledger.settle(lambda: _settle(recipe))
     model = build_model(
-        network, size=size, channels=CHANNELS, classes=len(CLASSES), dtype=precision, seed=seed
+        network,
+        size=size,
+        channels=CHANNELS,
+        classes=len(CLASSES),
+        dtype=settled["precision"],
+        seed=seed,
     )
     if recipe.start_from is not None:
         copy_weights(load_model(recipe.start_from), model, recipe.start_from)
@@ -114,9 +116,8 @@ def train(
         log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:
         store = open_store(used, root, size, folder, recipe.threads, raters)
-        found = _Session(model, recipe, store, windows, seed, outputs, identity["run"]).run(
-            callbacks
-        )
+        session = Session(model, recipe, store, windows, seed, outputs, identity["run"], ledger)
+        found = session.run(callbacks)
     save_model(model, outputs.model)
     run = {
         **{key: identity[key] for key in ("run", "experiment", "fold", "seed")},
@@ -126,15 +127,21 @@ def train(
         "training": dataclasses.asdict(recipe),
         "parameters": model.count_params(),
         "best": found.best,
+        "ended_by": found.ended_by,
         "data": {
-            "manifest_sha256": content_hash(used, root, raters),
+            "manifest_sha256": data,
             "train_slices": len(store.subset("train")),
             "valid_slices": len(store.subset("valid")),
         },
-        "versions": _versions(),
-        "device": {**device.describe(), "precision": precision, "threads": recipe.threads},
+        "versions": {"mbhseg": __version__, **versions(_PACKAGES)},
+        "git": git_state(),
+        "device": {
+            **device.describe(),
+            "precision": settled["precision"],
+            "threads": recipe.threads,
+        },
         "probe": dict(probe) if probe is not None else None,
-        "timings": {**found.timings, "total_seconds": time.perf_counter() - began},
+        "timings": {**found.timings, "total_seconds": ledger.seconds()},
     }
     write_json(outputs.run_json, run)
 
@@ -145,113 +152,20 @@ def channel_windows(windows: list[Mapping[str, Any]]) -> tuple[Window, ...]:
     return named * CHANNELS if len(named) == 1 else named
 
 
-class _Found(NamedTuple):
-    best: dict[str, float]
-    timings: dict[str, Any]
+def _settle(recipe: TrainingRecipe) -> dict[str, Any]:
+    """What the machine decides when a training starts; it stays so when it is resumed elsewhere."""
+    return {"precision": device.dtype_policy(recipe.precision)}
 
 
-class _Session:
-    """One call of fit: what it needs, in the order in which it is made."""
+def _decisive(recipe: TrainingRecipe) -> dict[str, Any]:
+    """The recipe's settings that decide what is computed."""
+    settings = dataclasses.asdict(recipe)
+    return {key: value for key, value in settings.items() if key not in _HARMLESS}
 
-    def __init__(
-        self,
-        model: keras.Model,
-        recipe: TrainingRecipe,
-        store: SliceStore,
-        windows: tuple[Window, ...],
-        seed: int,
-        outputs: TrainOutputs,
-        title: str,
-    ) -> None:
-        self._recipe, self._store, self._outputs, self._title = recipe, store, outputs, title
-        self._feed = TrainingFeed(
-            store,
-            store.subset("train"),
-            batch=recipe.batch,
-            sampling=recipe.sampling,
-            augmentation=recipe.augmentation,
-            windows=windows,
-            seed=seed,
-            targets=recipe.targets,
-        )
-        self._loss: Loss = make_loss(
-            recipe.loss.name,
-            class_weights=recipe.loss.class_weights,
-            dice_weight=recipe.loss.dice_weight,
-            gamma=recipe.loss.gamma,
-            alpha=recipe.loss.alpha,
-            beta=recipe.loss.beta,
-        )
-        # a second model on the same layers is compiled, so that the one that is saved
-        # carries neither optimizer nor loss, nor auxiliary heads
-        self._trainer = with_heads(model, recipe.deep_supervision, seed)
-        self._trainer.compile(
-            optimizer=make_optimizer(
-                recipe.optimizer,
-                recipe.schedule,
-                steps_per_epoch=self._feed.steps_per_epoch,
-                epochs=recipe.epochs,
-            ),
-            loss=self._loss,
-            metrics=[METRICS[name] for name in recipe.metrics],
-            jit_compile=False,  # XLA measured slower on CPUs, and compiles anew for a last batch
-        )
 
-    def run(self, watching: Sequence[keras.callbacks.Callback] = ()) -> _Found:
-        recipe, valid = self._recipe, self._store.subset("valid")
-        chosen = choose_previews(self._store, valid, recipe.previews.slices)
-        previews = PreviewFolder(self._outputs.previews, self._store, chosen)
-        mode = direction(recipe.monitor)
-        times, best = EpochTimes(), KeepBest(recipe.monitor)
-        progress = Progress(recipe.epochs, self._feed.steps_per_epoch, self._feed.slices_per_epoch)
-        # every callback sees in the logs what those before it have put there
-        callbacks: list[keras.callbacks.Callback] = [times]
-        if recipe.optimizer.ema is not None:
-            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-        callbacks += [
-            Validate(self._loss, self._store, valid, recipe.batch, previews, recipe.previews.every),
-            best,
-            WriteHistory(self._outputs.history, self._outputs.curves, self._title),
-            progress,
-            *learning_rate_reducer(recipe.schedule, recipe.monitor, mode),
-        ]
-        if recipe.early_stopping.patience is not None:
-            callbacks.append(
-                keras.callbacks.EarlyStopping(
-                    monitor=recipe.monitor, mode=mode, patience=recipe.early_stopping.patience
-                )
-            )
-        if recipe.time_budget_minutes is not None:
-            callbacks.append(TimeBudget(recipe.time_budget_minutes))
-        callbacks += watching
-        try:
-            self._trainer.fit(
-                iter(self._feed),
-                epochs=recipe.epochs,
-                steps_per_epoch=self._feed.steps_per_epoch,
-                callbacks=callbacks,
-                shuffle=False,  # the feed has its own order
-                verbose=0,
-            )
-        finally:
-            self._feed.close()
-        best.restore()
-        previews.write_filmstrip()
-        return _Found(best.best, self._timings(times))
-
-    def _timings(self, times: EpochTimes) -> dict[str, Any]:
-        seconds = math.fsum(times.training)
-        drawn = self._feed.slices_per_epoch * len(times.training)
-        # the first epoch holds the compilation, so the median epoch tells the speed
-        typical = float(np.median(times.training))
-        return {
-            "training_seconds": seconds,
-            "validation_seconds": math.fsum(times.after),
-            "data_wait_seconds": self._feed.seconds_waited,
-            "images": drawn,
-            "images_per_second": self._feed.slices_per_epoch / typical,
-            "epoch_seconds": times.training,
-        }
+def _digest(*values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -261,12 +175,3 @@ def _folder(cache: str | Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mbhseg-") as folder:
         yield Path(folder)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("keras", "tensorflow", "numpy", "opencv-python-headless")
-    return {
-        "mbhseg": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }

@@ -32,17 +32,20 @@ def validate(
     indices: NDArray[np.int64],
     batch: int,
     keep: Sequence[int] = (),
+    each: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Predict the slices `indices` and score them.
 
     The loss is the mean over batches, weighted by their sizes, as Keras has it. Dice is pooled
-    over the slices of a case (`case_dice`). No slices give NaN for every score.
+    over the slices of a case (`case_dice`). No slices give NaN for every score. `each` is called
+    before every batch and may end it all by raising.
     """
     cases = store.table["case"].iloc[indices].to_numpy()
     names = sorted(set(cases))
     counts = np.zeros((len(names), len(CLASSES), 3), np.int64)
     losses, kept = [], {}
     for part, (images, labels) in batches(store, indices, batch):
+        each()
         probabilities = model.predict_on_batch(images)
         value = np.asarray(keras.ops.mean(loss(labels, probabilities)))
         losses.append((float(value), len(part)))

@@ -15,6 +15,7 @@ from mbhseg.classes import KEYS
 from mbhseg.dataset import ANNOTATION_COLUMNS
 from mbhseg.files import sha256
 from mbhseg.nn import device
+from mbhseg.nn.state import StateFolder
 from mbhseg.nn.training import TrainOutputs, train
 from mbhseg.raster import classes_in, encode_rgb, read_mask, write_png
 
@@ -114,6 +115,9 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
         seed: int = 7,
         network: dict[str, Any] | None = None,
         raters: pd.DataFrame | None = None,
+        state: StateFolder | None = None,
+        checkpoint_minutes: float = 10.0,
+        code: str = "",
         **training: Any,
     ) -> TrainOutputs:
         folder = tmp_path_factory.mktemp("run")
@@ -121,6 +125,7 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
             model=folder / "model.keras",
             history=folder / "history.csv",
             curves=folder / "curves.png",
+            events=folder / "events.out.tfevents",
             run_json=folder / "run.json",
             previews=folder / "previews",
         )
@@ -133,6 +138,9 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
             identity={"run": f"toy-f0-s{seed}", "experiment": "toy", "fold": 0, "seed": seed},
             outputs=outputs,
             raters=raters,
+            state=state,
+            checkpoint_minutes=checkpoint_minutes,
+            code=code,
         )
         return outputs
 

@@ -140,7 +140,7 @@ def test_saved_weights_are_the_best_epochs(train_toy, toy, record, run):
 def test_two_trainings_give_the_same_files(train_toy, run):
     again = train_toy(**AUGMENTED, epochs=3, previews={"slices": 2, "every": 2})
     assert weights_digest(again.model) == weights_digest(run.model)
-    for name in ("model", "history", "curves"):
+    for name in ("model", "history", "curves", "events"):
         assert getattr(again, name).read_bytes() == getattr(run, name).read_bytes(), name
     for picture in run.previews.iterdir():
         assert (again.previews / picture.name).read_bytes() == picture.read_bytes()
@@ -241,6 +241,7 @@ def test_cache_is_kept_where_asked(toy, tmp_path):
             folder / "model.keras",
             folder / "history.csv",
             folder / "curves.png",
+            folder / "events.out.tfevents",
             folder / "run.json",
             folder / "previews",
         ),
@@ -249,6 +250,7 @@ def test_cache_is_kept_where_asked(toy, tmp_path):
     assert len(list((tmp_path / "cache").glob("*/images.npy"))) == 1
     assert sorted(path.name for path in folder.iterdir()) == [
         "curves.png",
+        "events.out.tfevents",
         "history.csv",
         "model.keras",
         "previews",
@@ -267,7 +269,7 @@ def test_empty_subset_is_refused(toy, tmp_path, subset):
             training={},
             input={"size": SIZE, "windows": []},
             identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
-            outputs=TrainOutputs(*[tmp_path / name for name in "abcde"]),
+            outputs=TrainOutputs(*[tmp_path / name for name in "abcdef"]),
         )
 
 

@@ -1,0 +1,44 @@
+"""The model that `fit` trains: Keras' own, able to enter an epoch where another process left it."""
+
+from typing import Any
+
+import keras
+
+
+class Trainer(keras.Model):
+    """A model that passes over its next `skipped` training steps: they were done before.
+
+    So `fit` counts an epoch that was begun earlier from its first step, and no callback has to
+    know that it is being resumed.
+    """
+
+    skipped = 0
+    train_function: Any
+
+    def make_variables(self, images: Any, targets: Any) -> None:
+        """Make the optimizer's and the metrics' variables, which Keras leaves to the first step.
+
+        images, targets: any batch as `fit` gets it.
+        """
+        outputs = self(images, training=False)
+        self.optimizer.build(self.trainable_variables)
+        self.compute_loss(images, targets, outputs)
+        self.compute_metrics(images, targets, outputs)
+        self.reset_metrics()
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' train function, behind the count of the steps that are passed over."""
+        if self.train_function is not None and not force:
+            return self.train_function
+        super().make_train_function(force=True)
+        train = self.train_function
+
+        def step(iterator: Any) -> Any:
+            if self.skipped:
+                self.skipped -= 1
+                # the last one's are what Keras names the epoch's logs by
+                return {} if self.skipped else self.get_metrics_result()
+            return train(iterator)
+
+        self.train_function = step
+        return step
