@@ -108,6 +108,7 @@ def train_outputs(folder: Path) -> Any:
         model=folder / "model.keras",
         history=folder / "history.csv",
         curves=folder / "curves.png",
+        events=folder / "events.out.tfevents",
         run_json=folder / "run.json",
         previews=folder / "previews",
     )

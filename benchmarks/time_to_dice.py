@@ -138,7 +138,7 @@ def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
         verbose=0,
     )
     ended = watch.elapsed()
-    best.restore()
+    best.put_back(model)
     return [*watch.scores, (ended, score(model))]
 
 
