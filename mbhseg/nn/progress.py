@@ -84,11 +84,11 @@ class Progress(keras.callbacks.Callback):
                 total=total, initial=at - 1, unit="step", dynamic_ncols=True, smoothing=0
             )
         self._bar.set_description(f"epoch {self._epoch + 1}/{self._epochs}", refresh=False)
+        self._bar.update(at - self._bar.n)
         if time.monotonic() - self._shown >= _BLINK_S:
             self._shown = time.monotonic()
             now = {"loss": f"{float(logs['loss']):.4g}", "images/s": f"{self._speed():.1f}"}
-            self._bar.set_postfix(self._scores | now, refresh=False)
-        self._bar.update(at - self._bar.n)
+            self._bar.set_postfix(self._scores | now)
 
     def _print(self, at: int, text: str) -> None:
         self._shown = time.monotonic()

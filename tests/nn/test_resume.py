@@ -7,7 +7,7 @@ import pytest
 from mbhseg.errors import Stopped
 from mbhseg.files import read_json, read_table
 from mbhseg.nn import resume, session
-from mbhseg.nn.state import StateFolder
+from mbhseg.nn.state import StateFolder, read_state, write_state
 
 COSINE = {
     "epochs": 3,
@@ -94,3 +94,91 @@ def test_stopped_and_resumed_again_and_again(name, through, train_toy, tmp_path,
     assert state.file.exists()  # the caller's to remove
     state.clear()
     assert not state.path.exists()
+
+
+def test_saved_within_the_epoch_and_resumed_from_there(through, train_toy, tmp_path, monkeypatch):
+    """What a kill leaves: the last save, which is a few steps old."""
+    state = StateFolder(tmp_path / "state")
+    saves = []
+    inner = StateFolder.save
+
+    def save(self, fingerprint, tree):
+        size = inner(self, fingerprint, tree)
+        saves.append((tree["epoch"], tree["step"], self.file.read_bytes()))
+        return size
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFolder, "save", save)
+        train_toy(**COSINE, state=state, checkpoint_minutes=1e-9)
+    steps = [(epoch, step) for epoch, step, _ in saves]
+    assert steps[:5] == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
+    for epoch, step, data in (saves[2], saves[3], saves[-2], saves[-1]):
+        state.file.write_bytes(data)
+        resumed = train_toy(**COSINE, state=state)
+        same_files(resumed, through["cosine"])
+        assert state.file.read_bytes() != data or (epoch, step) == steps[-1]
+
+
+def test_costs_are_told(train_toy, tmp_path):
+    outputs = train_toy(
+        epochs=2,
+        state=StateFolder(tmp_path / "state"),
+        checkpoint_minutes=1e-9,
+        previews={"slices": 0},
+    )
+    costs = read_json(outputs.run_json)["timings"]["state"]
+    assert costs["saves"] == 2 * 3 + 1 + 1  # every step, the second epoch's begin, the end
+    assert costs["seconds"] > 0
+    assert costs["bytes"] > 1000
+
+
+def test_other_code_or_settings_start_afresh(train_toy, tmp_path, monkeypatch, caplog):
+    state = StateFolder(tmp_path / "state")
+    short = {"epochs": 2, "previews": {"slices": 0}}
+    with monkeypatch.context() as patch:
+        stop_at(patch, (1, 1), signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train_toy(**short, state=state, code="one")
+    kept = state.file.read_bytes()
+    for change, what in (
+        ({"code": "two"}, "code"),
+        ({"code": "one", "seed": 8}, "settings"),
+        ({"code": "one", "optimizer": {"learning_rate": 0.02}}, "settings"),
+    ):
+        state.file.write_bytes(kept)
+        caplog.clear()
+        train_toy(**short | change, state=state)
+        assert f"it is of a training with other {what}. The training starts afresh" in caplog.text
+    state.file.write_bytes(kept)  # what decides nothing may change
+    caplog.clear()
+    train_toy(**short, state=state, code="one", time_budget_minutes=60, summary=True)
+    assert "not used" not in caplog.text
+
+
+def test_the_time_budget_counts_what_was_spent_before(train_toy, tmp_path, monkeypatch):
+    state = StateFolder(tmp_path / "state")
+    settings = {"epochs": 50, "previews": {"slices": 0}, "state": state}
+    with monkeypatch.context() as patch:
+        stop_at(patch, (1, 1), signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train_toy(**settings, time_budget_minutes=60)
+    tree = read_state(state.file)
+    assert 0 < tree["seconds"] < 600
+    write_state(state.file, tree | {"seconds": 3601.0})
+    outputs = train_toy(**settings, time_budget_minutes=60)
+    assert len(read_table(outputs.history)) == 2
+    run = read_json(outputs.run_json)
+    assert run["ended_by"] == "time budget"
+    assert run["timings"]["total_seconds"] > 3601
+
+
+def test_a_stop_file_ends_the_training_after_the_epoch(train_toy, tmp_path):
+    state = StateFolder(tmp_path / "state")
+    state.path.mkdir()
+    state.stop_file.touch()
+    outputs = train_toy(epochs=50, previews={"slices": 1}, state=state)
+    assert len(read_table(outputs.history)) == 1
+    run = read_json(outputs.run_json)
+    assert run["ended_by"] == "stop file"
+    assert run["best"]["epoch"] == 1
+    assert all(path.exists() for path in outputs)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
@@ -17,6 +18,7 @@ from mbhseg.nn.inference import Predictor
 from mbhseg.nn.losses import make_loss
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.training import TrainOutputs, train
+from mbhseg.provenance import git_state
 from mbhseg.raster import decode_rgb, read_mask
 from mbhseg.slices import read_image
 
@@ -53,6 +55,19 @@ def test_history_has_a_row_an_epoch(run):
     assert set(scores) | {f"val_dice_{key}" for key in KEYS} <= set(history)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+
+
+def test_events_hold_the_history(run):
+    history = read_table(run.history)
+    records = tf.data.TFRecordDataset(str(run.events))  # checks the records' checksums
+    events = [tf.compat.v1.Event.FromString(record.numpy()) for record in records]
+    assert events[0].file_version == "brain.Event:2"
+    assert [event.step for event in events[1:]] == history["epoch"].tolist()
+    assert not any(event.wall_time for event in events)
+    for event, row in zip(events[1:], history.to_dict("records"), strict=True):
+        found = {value.tag: value.simple_value for value in event.summary.value}
+        assert set(found) == set(history) - {"epoch"}
+        assert found["val_loss"] == pytest.approx(row["val_loss"])
 
 
 def test_curves_and_previews_are_pictures(run, toy):
@@ -106,6 +121,8 @@ def test_run_json_describes_the_run(record, run):
     assert len(record["data"]["manifest_sha256"]) == 64
     assert record["device"]["threads"] == 2
     assert {"keras", "tensorflow", "python", "mbhseg"} <= set(record["versions"])
+    assert record["git"] == git_state()
+    assert record["ended_by"] == "last epoch"
     assert record["timings"]["images"] == 60
     assert record["timings"]["images_per_second"] > 0
     assert len(record["timings"]["epoch_seconds"]) == 3
@@ -274,11 +291,8 @@ def test_empty_subset_is_refused(toy, tmp_path, subset):
 
 
 def test_missing_gpu_is_refused(train_toy):
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            pytest.skip("there is a GPU here")
+    if keras.backend.backend() == "tensorflow" and tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU here")
     with pytest.raises(InputError, match=r"^training\.require_gpu: .* no GPU"):
         train_toy(require_gpu=True)
 
