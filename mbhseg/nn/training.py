@@ -91,9 +91,10 @@ def train(
     device.configure(threads=recipe.threads, deterministic=recipe.deterministic)
     device.check(require_gpu=recipe.require_gpu)
     data = content_hash(used, root, raters)
-    start = None if recipe.start_from is None else sha256(recipe.start_from)
+    start = Path(recipe.start_from) if recipe.start_from is not None else None
+    started_from = sha256(start) if start is not None and start.is_file() else None
     fingerprint = {
-        "settings": _digest(_decisive(recipe), network, input, identity, start),
+        "settings": _digest(_decisive(recipe), network, input, identity, started_from),
         "data": _digest(data, used[["subset", "case", "slice", "classes"]].to_csv()),
         "code": code,
         "versions": _digest(versions(_PACKAGES)),
