@@ -140,10 +140,11 @@ def members(pattern, setting=None):
 
 
 def report_settings(wildcards):
-    """The settings that the report prints: all, but of the data sets only its own and its models'."""
+    """The settings that the report prints: all that matter, of the data sets its own and its models'."""
     names = (wildcards.dataset, settings.models_of(config, wildcards.dataset))
+    told = {key: value for key, value in config.items() if key != "checkpoint"}
     return {
-        **config,
+        **told,
         "datasets": {name: config["datasets"][name] for name in dict.fromkeys(names)},
         "build": {**config["build"], "datasets": [wildcards.dataset]},
     }
