@@ -25,7 +25,7 @@ def with_heads(model: keras.Model, heads: int, seed: int = 0) -> Trainer:
     Raises InputError if the network is no FlexUNet with so many decoder levels below the first.
     """
     if heads == 0:
-        return Trainer(model.inputs, model.outputs, name=model.name)
+        return Trainer(model, name=model.name)
     features = [_decoder_output(model, level, heads) for level in range(1, heads + 1)]
     last = model.get_layer(_OUTPUT)
     outputs = [model.output]
@@ -58,13 +58,8 @@ def _decoder_output(model: keras.Model, level: int, heads: int) -> Any:
 class _Supervised(Trainer):
     """All heads in training, the first one in inference."""
 
-    def __init__(self, heads: keras.Model, name: str) -> None:
-        super().__init__(name=name)
-        self._heads = heads
-        self.built = True
-
     def call(self, images: Any, training: bool = False) -> Any:
-        outputs = self._heads(images, training=training)
+        outputs = self._inner(images, training=training)
         return outputs if training else outputs[0]
 
     def compute_loss(

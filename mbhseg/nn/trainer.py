@@ -6,14 +6,24 @@ import keras
 
 
 class Trainer(keras.Model):
-    """A model that passes over its next `skipped` training steps: they were done before.
+    """The model to train in place of `inner`, on its layers; `inner` stays uncompiled.
 
-    So `fit` counts an epoch that was begun earlier from its first step, and no callback has to
-    know that it is being resumed.
+    It passes over its next `skipped` training steps, which were done before. So `fit` counts an
+    epoch that was begun earlier from its first step, and no callback has to know that it is
+    being resumed.
     """
 
-    skipped = 0
     train_function: Any
+
+    def __init__(self, inner: keras.Model, name: str) -> None:
+        super().__init__(name=name)
+        self._inner = inner
+        self.built = True
+        self.skipped = 0
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """What `inner` gives."""
+        return self._inner(images, training=training)
 
     def make_variables(self, images: Any, targets: Any) -> None:
         """Make the optimizer's and the metrics' variables, which Keras leaves to the first step.
