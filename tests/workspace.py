@@ -16,6 +16,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source = REPO / part
             if source.is_dir():
