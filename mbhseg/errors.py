@@ -17,6 +17,9 @@ class InputError(Exception):
         self.where, self.problem, self.remedy = str(where), problem, remedy
         super().__init__(f"{where}: {problem}. {remedy}".replace("\n", " "))
 
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str]]:
+        return InputError, (self.where, self.problem, self.remedy)  # passes between processes
+
 
 class Stopped(Exception):
     """A signal ended a job before it was done, and it can be gone on with; its text is one line.

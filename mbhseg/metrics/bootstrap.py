@@ -8,11 +8,8 @@ narrow for few patients by about what the t distribution and n/(n-1) make up for
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-
-from mbhseg.metrics.overlap import SCORED_CLASSES
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -31,33 +28,6 @@ class Interval(NamedTuple):
     n_patients: int
 
 
-class CaseValues(NamedTuple):
-    """A score of each case in columns: `values` float64 [cases, k], NaN where there is none.
-
-    `patients` names the patient of each case, [cases].
-    """
-
-    values: NDArray[np.float64]
-    patients: NDArray[np.str_]
-
-
-def case_values(rows: pd.DataFrame, score: str, present_only: bool = False) -> CaseValues:
-    """Take a score from a score table, one column a class in the order of `SCORED_CLASSES`.
-
-    Several pairs of a case are averaged first. `present_only` keeps the pairs whose reference
-    holds the class. Cases are sorted, so tables of the same cases line up.
-    """
-    kept = rows[score].where(rows["reference_voxels"] > 0) if present_only else rows[score]
-    table = (
-        rows.assign(_score=kept.astype(np.float64))
-        .pivot_table(index="case", columns="class", values="_score", dropna=False)
-        .reindex(index=sorted(rows["case"].unique()), columns=list(SCORED_CLASSES))
-    )
-    patient = dict(zip(rows["case"], rows["patient"], strict=True))
-    patients = np.array([patient[case] for case in table.index], dtype=np.str_)
-    return CaseValues(table.to_numpy(np.float64), patients)
-
-
 class Resampling:
     """Fixed draws of patients: every mean taken from it sees the same draws.
 
@@ -66,8 +36,8 @@ class Resampling:
     """
 
     def __init__(self, patients: NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> None:
-        names, self._patient = np.unique(patients, return_inverse=True)
-        self.n_patients = len(names)
+        self._names, self._patient = np.unique(patients, return_inverse=True)
+        self.n_patients = len(self._names)
         self._weights = np.zeros((draws, self.n_patients))  # how often each draw has each patient
         if self.n_patients:
             rng = np.random.default_rng(seed)
@@ -78,6 +48,13 @@ class Resampling:
         sums = np.zeros((self.n_patients, values.shape[1]))
         np.add.at(sums, self._patient, values)
         return sums
+
+    def weights(self, patients: NDArray[np.str_]) -> NDArray[np.float64]:
+        """How often each draw has each of n rows, [draws, n], from the rows' patients [n].
+
+        For statistics that are no means. The patients must be among those that are drawn.
+        """
+        return self._weights[:, np.searchsorted(self._names, patients)]
 
     def contributing(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Number of patients with a value, by column: [k]."""
@@ -104,6 +81,21 @@ class Resampling:
         estimates = means_of(first) - means_of(second)
         draws = self.means(first) - self.means(second)
         return self._intervals(estimates, draws, [first, second], level)
+
+    def ratio_intervals(
+        self, over: NDArray[np.float64], under: NDArray[np.float64], level: float = LEVEL
+    ) -> list[Interval]:
+        """The intervals of mean(over) / mean(under), column by column, on the same patients.
+
+        Both are [cases, k] with the same case in each row; n counts the smaller side. NaN where
+        the mean below is 0 or unknown; draws where it is are left out.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            estimates = means_of(over) / means_of(under)
+            draws = self.means(over) / self.means(under)
+        estimates[~np.isfinite(estimates)] = np.nan
+        draws[~np.isfinite(draws)] = np.nan
+        return self._intervals(estimates, draws, [over, under], level)
 
     def macro_interval(self, values: NDArray[np.float64], level: float = LEVEL) -> Interval:
         """The interval of the mean of the column means; columns without a value are left out.

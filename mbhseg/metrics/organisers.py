@@ -53,8 +53,11 @@ class Rules(NamedTuple):
     forgiving: bool  # towards few false positives where a rater drew nothing
 
 
-def group(raters: Sequence[Labels], predictions: Sequence[Labels]) -> Groups:
-    """Reduce label volumes uint8 of one shape; ValueError without a rater or a prediction."""
+def group(raters: Sequence[Labels], predictions: Sequence[Labels], background: int = 0) -> Groups:
+    """Reduce label volumes uint8 of one shape; ValueError without a rater or a prediction.
+
+    `background` counts voxels that were left out before, all of them 0 in every volume.
+    """
     if not len(raters) or not len(predictions):
         raise ValueError("the scores need at least one rater and one prediction")
     flat = [volume.ravel(order="F") for volume in (*raters, *predictions)]
@@ -63,7 +66,8 @@ def group(raters: Sequence[Labels], predictions: Sequence[Labels]) -> Groups:
         drawn |= volume != 0
     found = np.flatnonzero(drawn)
     kept = np.stack([volume[found] for volume in flat])
-    return Groups(kept[: len(raters)], kept[len(raters) :], len(drawn) - len(found))
+    left_out = len(drawn) - len(found) + background
+    return Groups(kept[: len(raters)], kept[len(raters) :], left_out)
 
 
 def confusion_of(first: Labels, second: Labels, background: int) -> NDArray[np.int64]:
@@ -161,14 +165,16 @@ def dice_soft(groups: Groups) -> float:
     return float(np.mean(dices))
 
 
-def organisers_scores(raters: Sequence[Labels], predictions: Sequence[Labels]) -> dict[str, float]:
-    """Both versions' scores of one case: `COLUMNS`.
+def organisers_scores(
+    raters: Sequence[Labels], predictions: Sequence[Labels], background: int = 0
+) -> dict[str, float]:
+    """Both versions' scores of one case: `COLUMNS`. `background` is as in `group`.
 
     Volumes are uint8 labels 0..5 of one shape; one prediction is usual, and then dice_match,
     dice_max_reverse and dice_each_mean are equal. Volumes that are all empty give Dice 1
     and GED 0.
     """
-    groups = group(raters, predictions)
+    groups = group(raters, predictions, background)
     tables = [
         [confusion_of(rater, prediction, groups.background) for prediction in groups.predictions]
         for rater in groups.raters

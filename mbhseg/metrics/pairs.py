@@ -6,24 +6,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.metrics.overlap import Row, plane_confusions, score_confusion
+from mbhseg.metrics.lesions import Lesions, lesion_scores, lesions_by_class
+from mbhseg.metrics.overlap import SCORED_CLASSES, Row, plane_confusions, score_confusion
+from mbhseg.metrics.surface import Surface, diagonal_mm, surface_scores, surfaces_of
 from mbhseg.volumes import voxel_ml
 
 
 class CaseLabels(NamedTuple):
     """The label volumes of one case, by name, in one geometry.
 
-    `volumes`: name to uint8 [x, y, z], all of one shape; `affine`: 4 x 4, voxel to mm.
+    `volumes`: name to uint8 [x, y, z], all of one shape; `affine`: 4 x 4, voxel to mm; `kept`:
+    the planes that are scored, None for all. The others are empty in every volume.
     """
 
     case: str
     patient: str
     volumes: Mapping[str, NDArray[np.uint8]]
     affine: NDArray[Any]
+    kept: NDArray[np.integer[Any]] | None = None
 
     def planes(self, indices: NDArray[np.integer[Any]]) -> "CaseLabels":
-        """The same case with only these slice planes; the affine stays the whole volume's."""
-        return self._replace(volumes={k: v[:, :, indices] for k, v in self.volumes.items()})
+        """The same case with only these slice planes scored, in the geometry of the whole."""
+        volumes = {name: _only(volume, indices) for name, volume in self.volumes.items()}
+        return self._replace(volumes=volumes, kept=indices)
+
+
+def _only(volume: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    kept = np.zeros_like(volume)
+    kept[:, :, indices] = volume[:, :, indices]
+    return kept
 
 
 class Pair(NamedTuple):
@@ -38,24 +49,35 @@ class PairScores:
 
     def __init__(self, labels: CaseLabels) -> None:
         self.labels = labels
+        self._diagonal = diagonal_mm(next(iter(labels.volumes.values())).shape, labels.affine)
         self._confusions: dict[Pair, NDArray[np.int64]] = {}
+        self._surfaces: dict[str, dict[str, Surface]] = {}
+        self._lesions: dict[str, dict[str, Lesions]] = {}
+        self._distances: dict[tuple[Pair, str], dict[str, float]] = {}
 
     def plane_confusions(self, pair: Pair) -> NDArray[np.int64]:
-        """Counts [z, 6, 6], reference label by candidate label."""
+        """Counts [z, 6, 6] of the scored planes, reference label by candidate label."""
         if pair not in self._confusions:
             mirrored = Pair(pair.reference, pair.candidate)
             if mirrored in self._confusions:
-                self._confusions[pair] = self._confusions[mirrored].transpose(0, 2, 1)
-            else:
-                volumes = self.labels.volumes
-                self._confusions[pair] = plane_confusions(
-                    volumes[pair.reference], volumes[pair.candidate]
-                )
+                return self._confusions[mirrored].transpose(0, 2, 1)
+            volumes = self.labels.volumes
+            counts = plane_confusions(volumes[pair.reference], volumes[pair.candidate])
+            kept = self.labels.kept
+            self._confusions[pair] = counts if kept is None else counts[kept]
         return self._confusions[pair]
 
     def rows(self, pairs: Iterable[Pair]) -> list[Row]:
-        """Six rows for each pair, with all columns of `summary.COLUMNS`."""
+        """Six rows for each pair, EDH..SDH and `any`, with all columns of `summary.COLUMNS`.
+
+        `max_probability` is NaN: labels have no probabilities.
+        """
+        return [row for pair in pairs for row in self._pair_rows(pair)]
+
+    def _pair_rows(self, pair: Pair) -> list[Row]:
         ml = voxel_ml(self.labels.affine)
+        lesions = self._lesions_of(pair.reference), self._lesions_of(pair.candidate)
+        overlap = score_confusion(self.plane_confusions(pair).sum(axis=0), ml)
         return [
             {
                 "case": self.labels.case,
@@ -63,7 +85,28 @@ class PairScores:
                 "candidate": pair.candidate,
                 "reference": pair.reference,
                 **row,
+                **self._surface_scores(pair, key),
+                **lesion_scores(lesions[0][key], lesions[1][key], ml),
+                "max_probability": float("nan"),
             }
-            for pair in pairs
-            for row in score_confusion(self.plane_confusions(pair).sum(axis=0), ml)
+            for key, row in zip(SCORED_CLASSES, overlap, strict=True)
         ]
+
+    def _surface_scores(self, pair: Pair, key: str) -> dict[str, float]:
+        """They are the same both ways, so both ways are one computation, exactly."""
+        first, second = sorted(pair)
+        known = Pair(first, second), key
+        if known not in self._distances:
+            surfaces = self._surfaces_of(first)[key], self._surfaces_of(second)[key]
+            self._distances[known] = surface_scores(*surfaces, self._diagonal)
+        return self._distances[known]
+
+    def _surfaces_of(self, name: str) -> dict[str, Surface]:
+        if name not in self._surfaces:
+            self._surfaces[name] = surfaces_of(self.labels.volumes[name], self.labels.affine)
+        return self._surfaces[name]
+
+    def _lesions_of(self, name: str) -> dict[str, Lesions]:
+        if name not in self._lesions:
+            self._lesions[name] = lesions_by_class(self.labels.volumes[name])
+        return self._lesions[name]

@@ -1,26 +1,47 @@
-"""From rows of scores to one number a class: means over cases, always with n."""
+"""From rows of scores to one number a class: means over cases, always with n and an interval."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mbhseg.classes import KEYS
+from mbhseg.metrics import lesions, surface
+from mbhseg.metrics.bootstrap import Interval, Resampling, means_of
+from mbhseg.metrics.casewise import F1, SHARES, CaseTable, case_table
+from mbhseg.metrics.detection import detection_summary
+from mbhseg.metrics.lesion_rates import lesion_summary
 from mbhseg.metrics.overlap import SCORED_CLASSES, Row
+from mbhseg.metrics.volume import volume_summary
 
 PAIR_COLUMNS = ("case", "patient", "candidate", "reference")
-COLUMNS: dict[str, str] = {
+OVERLAP_COLUMNS: dict[str, str] = {
     **dict.fromkeys((*PAIR_COLUMNS, "class"), "str"),
     **dict.fromkeys(("reference_voxels", "candidate_voxels", "intersection"), "int64"),
     **dict.fromkeys(("reference_ml", "candidate_ml"), "float64"),
     "status": "str",
     "dice": "float64",
 }
+COLUMNS: dict[str, str] = {
+    **OVERLAP_COLUMNS,
+    **dict.fromkeys(surface.COLUMNS, "float64"),
+    **{name: "float64" if name in F1 else "int64" for name in lesions.COLUMNS},
+    "max_probability": "float64",
+}
 
 
-def score_table(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as a table with typed columns `COLUMNS`, sorted; no rows give an empty table."""
-    return sort_scores(pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS))
+def typed_table(rows: Iterable[Row], columns: Mapping[str, str]) -> pd.DataFrame:
+    """Rows as a table with typed columns, in the order they have."""
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+
+
+def score_table(rows: Iterable[Row], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
+    """Rows as a table with typed columns, sorted; no rows give an empty table.
+
+    `columns` are `COLUMNS`, or `OVERLAP_COLUMNS` for rows of counts and Dice only.
+    """
+    return sort_scores(typed_table(rows, columns))
 
 
 def join_tables(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -49,42 +70,58 @@ def case_means(values: pd.Series, cases: pd.Series) -> pd.Series:
     return values[known].astype(float).groupby(cases[known], sort=True).mean()
 
 
-def summarise_class(rows: pd.DataFrame) -> dict[str, Any]:
-    """Summary of one class: rows of one class, one for each pair of candidate and reference.
+def interval_of(interval: Interval) -> list[float]:
+    """The limits as they are stored, [low, high]."""
+    return [interval.low, interval.high]
+
+
+def summarise_class(
+    rows: pd.DataFrame, key: str, table: CaseTable, resampling: Resampling
+) -> dict[str, Any]:
+    """Summary of one class, from its rows and the group's scores by case.
 
     Every mean is first within a case, then over cases; NaN if no case contributes.
     - n_cases, n_pairs: all that was scored;
-    - dice_nnunet over n_scored cases: both empty left out, one empty counts 0;
+    - dice_nnunet over n_scored cases: both empty left out, one empty counts 0; over the same
+      cases nsd_*, hd95_mm (the diagonal where one is empty, n_hd95_penalty cases) and lesion_f1_*;
+    - hd95_both_mm over n_both cases where both hold the class;
     - dice_present over n_present cases: where the reference holds the class, missed counts 0;
       sensitivity is the share of those where the candidate holds it too, n_missed the cases
       with a miss;
     - n_absent cases where the reference lacks the class; specificity is the share of those
       where the candidate lacks it too, n_spurious the cases with a false positive,
-      spurious_ml_mean the candidate's mean volume in ml over all n_absent cases.
+      spurious_ml_mean the candidate's mean volume in ml over all n_absent cases;
+    - intervals: of every mean; lesions, volume, detection: see their functions.
+    Rows of overlap columns only give the scores that these hold.
     """
     rows = rows.sort_values(["case", "candidate", "reference"], kind="stable")
-    cases = rows["case"]
-    present = rows["reference_voxels"] > 0
-    found = rows["candidate_voxels"] > 0
-    scored_dice = case_means(rows["dice"], cases)
-    present_dice = case_means(rows["dice"].where(present), cases)
-    detected = case_means(found.astype(float).where(present), cases)
-    spared = case_means((~found).astype(float).where(~present), cases)
-    spurious_ml = case_means(rows["candidate_ml"].where(~present), cases)
-    return {
-        "n_cases": int(cases.nunique()),
+    scores = list(table.values.columns.unique(0))
+    values = np.concatenate([table.of(score, (key,)) for score in scores], axis=1)
+    known = dict(zip(scores, (~np.isnan(values)).sum(axis=0).tolist(), strict=True))
+    means = dict(zip(scores, means_of(values).tolist(), strict=True))
+    intervals = dict(zip(scores, resampling.mean_intervals(values), strict=True))
+    by_score = dict(zip(scores, values.T, strict=True))
+    summary: dict[str, Any] = {
+        "n_cases": len(values),
         "n_pairs": len(rows),
-        "n_scored": len(scored_dice),
-        "dice_nnunet": float(scored_dice.mean()),
-        "n_present": len(present_dice),
-        "dice_present": float(present_dice.mean()),
-        "n_missed": int((detected < 1).sum()),
-        "sensitivity": float(detected.mean()),
-        "n_absent": len(spared),
-        "n_spurious": int((spared < 1).sum()),
-        "specificity": float(spared.mean()),
-        "spurious_ml_mean": float(spurious_ml.mean()),
+        "n_scored": known["dice_nnunet"],
+        "n_present": known["dice_present"],
+        "n_missed": int((by_score["sensitivity"] < 1).sum()),
+        "n_absent": known["specificity"],
+        "n_spurious": int((by_score["specificity"] < 1).sum()),
+        **means,
+        "intervals": {score: interval_of(intervals[score]) for score in scores},
     }
+    if "hd95_mm" in by_score:
+        alone = rows["status"].isin(["missed", "spurious"])
+        summary |= {
+            "n_both": known["hd95_both_mm"],
+            "n_hd95_penalty": int(rows["case"][alone].nunique()),
+            "lesions": lesion_summary(rows, resampling),
+            "volume": volume_summary(rows, resampling),
+            "detection": detection_summary(rows, resampling),
+        }
+    return summary
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, Any]:
@@ -92,13 +129,17 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
 
     Returns `n_cases`, `n_patients`, `n_pairs`, `classes` (class: see `summarise_class`) and,
     where classes other than `any` were scored, `macro`: the mean of the class means, not
-    counting `any`. A class that no case contributes to has NaN and is left out of its macro
-    mean; `macro_classes` names those that are in. No rows give n 0 and NaN throughout.
+    counting `any`, with intervals. A class that no case contributes to has NaN and is left out of
+    its macro mean; `macro_classes` names those that are in. No rows give n 0 and NaN throughout.
     Raises ValueError if a pair of a case is scored twice or lacks a class that others have.
     """
     _check_complete(rows)
     scored = [key for key in SCORED_CLASSES if rows.empty or (rows["class"] == key).any()]
-    classes = {key: summarise_class(rows[rows["class"] == key]) for key in scored}
+    table = case_table(rows)
+    resampling = Resampling(table.patients)
+    classes = {
+        key: summarise_class(rows[rows["class"] == key], key, table, resampling) for key in scored
+    }
     summary: dict[str, Any] = {
         "n_cases": int(rows["case"].nunique()),
         "n_patients": int(rows["patient"].nunique()),
@@ -106,17 +147,19 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
         "classes": classes,
     }
     if set(scored) & set(KEYS):
-        summary["macro"] = _macro(classes)
+        summary["macro"] = _macro(table, resampling)
     return summary
 
 
-def _macro(classes: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    macro: dict[str, Any] = {"macro_classes": {}}
-    for score in ("dice_nnunet", "dice_present"):
-        means = {key: classes[key][score] for key in KEYS if key in classes}
-        known = {key: mean for key, mean in means.items() if mean == mean}
-        macro[score] = sum(known.values()) / len(known) if known else float("nan")
-        macro["macro_classes"][score] = list(known)
+def _macro(table: CaseTable, resampling: Resampling) -> dict[str, Any]:
+    macro: dict[str, Any] = {"macro_classes": {}, "intervals": {}}
+    for score in (name for name in SHARES if name in table.values.columns.unique(0)):
+        values = table.of(score, KEYS)
+        interval = resampling.macro_interval(values)
+        macro[score] = interval.estimate
+        macro["intervals"][score] = interval_of(interval)
+        known = (~np.isnan(values)).sum(axis=0)
+        macro["macro_classes"][score] = [key for key, n in zip(KEYS, known, strict=True) if n]
     return macro
 
 

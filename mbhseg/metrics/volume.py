@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mbhseg.metrics.bootstrap import Resampling, percentile_interval
+
 _NORMAL_975 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 NAN = float("nan")
 
@@ -54,14 +56,57 @@ def volume_agreement(reference_ml: ArrayLike, candidate_ml: ArrayLike) -> dict[s
     }
 
 
-def volume_summary(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def agreement_draws(
+    weights: NDArray[np.float64],
+    reference_ml: NDArray[np.float64],
+    candidate_ml: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """The numbers of `volume_agreement` for each draw of a bootstrap: name to [draws].
+
+    `weights` [draws, n] says how often each draw has each of the n pairs of volumes [n]. NaN for
+    draws that are too small, or without spread for the ICC.
+    """
+    difference, middle = candidate_ml - reference_ml, (candidate_ml + reference_ml) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        n = weights.sum(axis=1)
+        bias, grand = weights @ difference / n, weights @ middle / n
+        spread = (weights @ difference**2 - n * bias**2).clip(min=0)
+        sd = np.sqrt(spread / (n - 1))
+        error = spread / 2 / (n - 1)  # of two raters: residuals are half the difference, twice
+        rows = 2 * (weights @ middle**2 - n * grand**2).clip(min=0) / (n - 1)
+        columns = n * bias**2 / 2
+        icc = (rows - error) / (rows + error + 2 / n * (columns - error))
+        draws = {
+            "bias_ml": bias,
+            "mae_ml": weights @ np.abs(difference) / n,
+            "sd_ml": sd,
+            "loa_low_ml": bias - _NORMAL_975 * sd,
+            "loa_high_ml": bias + _NORMAL_975 * sd,
+            "icc_a1": icc,
+        }
+    return {name: np.where(np.isfinite(values), values, np.nan) for name, values in draws.items()}
+
+
+def volume_summary(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
     """`volume_agreement` of the score rows of one class: of `all`, and of those `drawn`.
 
     `drawn` leaves out the rows where both sides are empty, which agree at 0 ml without merit.
-    Every row counts once; means within a case are not taken.
+    Every row counts once; means within a case are not taken. `intervals` are by patients.
     """
     drawn = rows[rows["status"] != "absent"]
     return {
-        name: volume_agreement(part["reference_ml"], part["candidate_ml"])
-        for name, part in (("all", rows), ("drawn", drawn))
+        name: _with_intervals(part, resampling) for name, part in (("all", rows), ("drawn", drawn))
+    }
+
+
+def _with_intervals(rows: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
+    volumes = rows["reference_ml"].to_numpy(np.float64), rows["candidate_ml"].to_numpy(np.float64)
+    weights = resampling.weights(rows["patient"].to_numpy(dtype=np.str_))
+    n_patients = int(rows["patient"].nunique())
+    return {
+        **volume_agreement(*volumes),
+        "intervals": {
+            name: list(percentile_interval(values, n_patients))
+            for name, values in agreement_draws(weights, *volumes).items()
+        },
     }

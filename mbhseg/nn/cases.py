@@ -20,8 +20,11 @@ def predict_cases(
     predictor: Predictor,
     out_dir: str | Path,
     pictures: bool = True,
+    probabilities: bool = False,
 ) -> pd.DataFrame:
     """Predict the cases and write the folder of predictions, whole or not at all.
+
+    `pictures` adds mask and overlay PNGs, `probabilities` a volume of them for each case.
 
     Returns the manifest: file, bytes, sha256; sorted by file. No case gives an empty folder.
     Raises InputError for a case that the archive does not hold or that cannot be read.
@@ -30,5 +33,6 @@ def predict_cases(
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
         for case in progress(sorted(cases), label="infer", unit="scans"):
             scan = archive.nifti(find_case(archive, case).image)
-            rows += write_case(partial, case, predictor.labels(image_array(scan)), scan, pictures)
+            labels, likely = predictor.predict(image_array(scan), probabilities)
+            rows += write_case(partial, case, labels, scan, pictures, probabilities=likely)
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

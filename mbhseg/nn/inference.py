@@ -16,6 +16,7 @@ from mbhseg.nn.averaging import mirrored, tempered
 from mbhseg.nn.models import in_policy
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.tiling import FIELD_MM, Tiling, tiled
+from mbhseg.predictions import probability_bytes
 from mbhseg.scans.space import ORIENTATION
 from mbhseg.slices import from_display, network_input, to_display
 from mbhseg.windows import Window
@@ -128,10 +129,23 @@ class Predictor:
         The probabilities are brought to the scan's pixels before the choice, so that borders
         are as fine as the scan. A volume without planes gives one without planes.
         """
-        result = np.zeros(hu.shape, np.uint8)
+        return self.predict(hu, probabilities=False)[0]
+
+    def predict(
+        self, hu: Volume, probabilities: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """`labels`, and if asked for the probabilities as bytes: uint8 [x, y, z, 5], EDH..SDH.
+
+        See `predictions.probability_bytes`.
+        """
+        labels = np.zeros(hu.shape, np.uint8)
+        shape = (*hu.shape, len(CLASSES) - 1)
+        likely = np.zeros(shape, np.uint8, order="F") if probabilities else None
         for z, plane in self.planes(hu):
-            result[:, :, z] = plane.argmax(axis=-1)
-        return result
+            labels[:, :, z] = plane.argmax(axis=-1)
+            if likely is not None:
+                likely[:, :, z] = probability_bytes(plane)
+        return labels, likely
 
 
 def _resize(probabilities: Probabilities, shape: tuple[int, ...]) -> Probabilities:

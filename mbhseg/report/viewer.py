@@ -20,12 +20,13 @@ from mbhseg import splits
 from mbhseg.agreement import CONSENSUS, WITHOUT, rater_name, read_raters, read_scan
 from mbhseg.archive import Archive
 from mbhseg.classes import ANY, FOREGROUND, KEYS
-from mbhseg.evaluation import model_name, read_prediction
 from mbhseg.figures.cases import rank_cases
 from mbhseg.files import read_json, read_table
+from mbhseg.predicted import read_prediction
 from mbhseg.raters import Consensus, consensus
 from mbhseg.report import sprites
 from mbhseg.runs import RUN, Run
+from mbhseg.scoring import model_name
 from mbhseg.slices import to_display
 from mbhseg.volumes import image_array, voxel_ml
 from mbhseg.windows import Window

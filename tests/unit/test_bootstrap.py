@@ -10,10 +10,10 @@ from scipy import stats
 from mbhseg.classes import ANY
 from mbhseg.metrics.bootstrap import (
     Resampling,
-    case_values,
     means_of,
     percentile_interval,
 )
+from mbhseg.metrics.casewise import case_table
 from mbhseg.metrics.overlap import SCORED_CLASSES, score_pair
 from mbhseg.metrics.summary import summarise
 
@@ -143,8 +143,9 @@ def test_values_of_a_score_table_have_the_means_of_its_summary():
             rows += [{**names, **row} for row in score_pair(*pair, 1.0)]
     table = pd.DataFrame(rows).sample(frac=1, random_state=1)
     summary = summarise(table)
-    for present_only, score in ((False, "dice_nnunet"), (True, "dice_present")):
-        values, patients = case_values(table, "dice", present_only)
+    found, patients = case_table(table), case_table(table).patients
+    for score in ("dice_nnunet", "dice_present"):
+        values = found.of(score)
         assert list(patients) == [f"p{n // 2}" for n in range(8)]
         expected = [summary["classes"][key][score] for key in SCORED_CLASSES]
         np.testing.assert_allclose(means_of(values), expected)

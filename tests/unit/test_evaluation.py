@@ -12,13 +12,18 @@ from mbhseg.agreement import CONSENSUS, agreement_table
 from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
-from mbhseg.evaluation import evaluate_cases, summarise_evaluation
+from mbhseg.evaluation import summarise_evaluation
 from mbhseg.files import read_json, read_table, write_table
-from mbhseg.raters import consensus
+from mbhseg.raters import Consensus, consensus
+from mbhseg.scoring import Evaluation, evaluate_cases
 from mbhseg.volumes import labels_like, save_nifti
 
 ALONE = "ID_0000000b_ID_000000000a"
 EMPTY = "ID_0000000c_ID_000000000a"
+TABLES = (
+    *("cases", "processed", "ceiling", "groups", "organisers", "calibration"),
+    *("threshold", "slices"),
+)
 
 
 def write_predictions(folder: Path, path: Path, volumes: dict[str, np.ndarray]) -> Path:
@@ -37,7 +42,7 @@ def predictions(tiny_set, tmp_path: Path) -> Path:
     return write_predictions(tmp_path / "predictions", tiny_set.path, volumes)
 
 
-def evaluate(tiny_set, predictions: Path, cases=None, **rule) -> evaluation.Evaluation:
+def evaluate(tiny_set, predictions: Path, cases=None, **rule) -> Evaluation:
     with Archive(tiny_set.path) as archive:
         chosen = dict.fromkeys(archive.cases) if cases is None else cases
         return evaluate_cases(archive, chosen, predictions, "copy-f0-s1", **rule)
@@ -136,7 +141,7 @@ def test_a_split_by_slice_scores_only_its_slices(tiny_set, predictions):
 
 def test_the_consensus_does_not_depend_on_the_slices(tiny_set, predictions):
     case = next(iter(tiny_set.cases))
-    rule = {"rule": evaluation.Consensus("staple")}
+    rule = {"rule": Consensus("staple")}
     whole = evaluate(tiny_set, predictions, {case: None}, **rule).slices
     part = evaluate(tiny_set, predictions, {case: [2]}, **rule).slices
     expected = whole[whole["slice"] == 2].reset_index(drop=True)
@@ -189,7 +194,7 @@ def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
     split = tmp_path / "fold0.tsv"
     rows = [(case, case[:11], "test" if case != EMPTY else "train") for case in tiny_set.cases]
     write_table(split, pd.DataFrame(rows, columns=["case", "patient", "subset"]))
-    names = ["cases.csv", "ceiling.csv", "slices.csv", "summary.json", "threshold.csv"]
+    names = sorted([*(f"{name}.csv" for name in TABLES), "summary.json"])
     contents = []
     for out in (tmp_path / "one", tmp_path / "two"):
         evaluation.run(tiny_set.path, split, "test", predictions, "copy-f0-s1", out)

@@ -18,9 +18,17 @@ from mbhseg.metrics.legacy import (
     dice_pooled,
     legacy_scores,
 )
+from mbhseg.metrics.lesions import lesion_scores, lesions_of
 from mbhseg.metrics.overlap import SCORED_CLASSES, confusion, plane_confusions, score_pair
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
-from mbhseg.metrics.summary import COLUMNS, join_tables, score_table, summarise, summarise_class
+from mbhseg.metrics.summary import (
+    COLUMNS,
+    OVERLAP_COLUMNS,
+    join_tables,
+    score_table,
+    summarise,
+)
+from mbhseg.metrics.surface import diagonal_mm, surface_of, surface_scores
 from mbhseg.raster import read_mask
 
 labels_of = st.integers(0, 5)
@@ -153,22 +161,36 @@ def test_shapes_that_differ_are_refused():
 # --- pairs of a case
 
 
-def test_pair_scores_take_voxel_volume_from_the_determinant_and_mirror_exactly():
+@pytest.mark.parametrize("kept", [None, [0, 2, 3]])
+def test_pair_scores_are_those_of_each_class_alone_in_the_true_geometry(kept):
     rng = np.random.default_rng(7)
-    volumes = {name: rng.integers(0, 6, (6, 5, 4), dtype=np.uint8) for name in "ab"}
+    volumes = {name: rng.integers(0, 6, (9, 8, 5), dtype=np.uint8) for name in "ab"}
+    volumes["b"] = np.where(rng.random((9, 8, 5)) < 0.7, volumes["a"], volumes["b"])
     affine = np.diag([0.5, 0.5, 5.0, 1.0])
     affine[1, 2] = 1.5  # a tilted gantry: the shear leaves the volume of a voxel as it is
-    scores = PairScores(CaseLabels("case", "patient", volumes, affine))
-    rows = scores.rows([Pair("a", "b"), Pair("b", "a")])
+    case = CaseLabels("case", "patient", volumes, affine)
+    if kept is not None:  # the other planes are empty, and are not counted
+        case = case.planes(np.array(kept))
+        for volume in volumes.values():
+            volume[:, :, [1, 4]] = 0
+    rows = PairScores(case).rows([Pair("a", "b"), Pair("b", "a")])
     assert [row["candidate"] for row in rows] == 6 * ["a"] + 6 * ["b"]
-    assert rows[:6] == [
-        {"case": "case", "patient": "patient", "candidate": "a", "reference": "b", **row}
-        for row in score_pair(volumes["b"], volumes["a"], 0.00125)
-    ]
-    assert rows[6:] == [
-        {"case": "case", "patient": "patient", "candidate": "b", "reference": "a", **row}
-        for row in score_pair(volumes["a"], volumes["b"], 0.00125)
-    ]
+    for row in rows:
+        masks = [masks_of(volumes[row[side]])[row["class"]] for side in ("reference", "candidate")]
+        surfaces = [surface_of(mask, affine) for mask in masks]
+        lesions = [lesions_of(mask) for mask in masks]
+        scored = volumes["a"] if kept is None else volumes["a"][:, :, kept]
+        assert row["reference_voxels"] == masks[0].sum()
+        assert row["candidate_ml"] == pytest.approx(masks[1].sum() * 0.00125)
+        assert row["intersection"] == (masks[0] & masks[1]).sum()
+        expected = {
+            **surface_scores(*surfaces, diagonal_mm((9, 8, 5), affine)),
+            **lesion_scores(*lesions, 0.00125),
+        }
+        assert {name: row[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+        assert math.isnan(row["max_probability"])
+    planes = PairScores(case).plane_confusions(Pair("a", "b"))
+    assert planes.sum() == scored.size
 
 
 # --- summaries
@@ -199,18 +221,24 @@ def pair_rows(case: str, drawn: dict, predicted: dict, common: dict, **names) ->
     return rows
 
 
+def overlap_table(rows: list[dict]) -> pd.DataFrame:
+    return score_table(rows, OVERLAP_COLUMNS)
+
+
 def four_cases() -> pd.DataFrame:
     rows = pair_rows("p1_a", {"EDH": 10, ANY: 10}, {"EDH": 10, ANY: 10}, {"EDH": 5, ANY: 5})
     rows += pair_rows("p1_b", {"EDH": 10, ANY: 10}, {}, {})  # missed
     rows += pair_rows("p2_a", {}, {"EDH": 300, ANY: 300}, {})  # spurious
     rows += pair_rows("p3_a", {}, {}, {})  # absent
-    return score_table(rows)
+    return overlap_table(rows)
 
 
 def test_summary_by_hand():
     summary = summarise(four_cases())
     assert (summary["n_cases"], summary["n_patients"], summary["n_pairs"]) == (4, 3, 4)
-    assert summary["classes"]["EDH"] == {
+    edh = summary["classes"]["EDH"]
+    intervals = edh.pop("intervals")
+    assert edh == {
         "n_cases": 4,
         "n_pairs": 4,
         "n_scored": 3,
@@ -223,6 +251,9 @@ def test_summary_by_hand():
         "n_spurious": 1,
         "specificity": 0.5,
         "spurious_ml_mean": pytest.approx(0.15),
+    }
+    assert set(intervals) == {
+        *("dice_nnunet", "dice_present", "sensitivity", "specificity", "spurious_ml_mean")
     }
 
 
@@ -240,13 +271,13 @@ def test_a_class_that_no_case_holds_has_no_dice_and_no_part_in_the_macro_mean():
 
 def test_a_class_that_is_only_spurious_is_in_one_macro_mean_and_not_in_the_other():
     rows = pair_rows("p1_a", {"EDH": 4, ANY: 4}, {"EDH": 4, "SDH": 2, ANY: 6}, {"EDH": 4, ANY: 4})
-    macro = summarise(score_table(rows))["macro"]
+    macro = summarise(overlap_table(rows))["macro"]
     assert macro["macro_classes"] == {"dice_nnunet": ["EDH", "SDH"], "dice_present": ["EDH"]}
     assert (macro["dice_nnunet"], macro["dice_present"]) == (0.5, 1.0)
 
 
 def test_all_absent_is_nan_and_not_zero():
-    summary = summarise(score_table(pair_rows("p1_a", {}, {}, {})))
+    summary = summarise(overlap_table(pair_rows("p1_a", {}, {}, {})))
     assert math.isnan(summary["macro"]["dice_nnunet"])
     assert math.isnan(summary["macro"]["dice_present"])
     assert summary["macro"]["macro_classes"] == {"dice_nnunet": [], "dice_present": []}
@@ -254,7 +285,7 @@ def test_all_absent_is_nan_and_not_zero():
 
 
 def test_no_rows_give_n_zero():
-    summary = summarise(score_table([]))
+    summary = summarise(overlap_table([]))
     assert (summary["n_cases"], summary["n_pairs"]) == (0, 0)
     assert summary["classes"]["EDH"]["n_scored"] == 0
     assert math.isnan(summary["classes"]["EDH"]["dice_nnunet"])
@@ -267,7 +298,7 @@ def test_a_case_with_many_pairs_weighs_as_much_as_one_with_few():
         rows += pair_rows("p1_a", half, half, half, reference=reference)
     rows += pair_rows("p2_a", half, half, {}, reference="rater1")
     rows += pair_rows("p2_a", {}, half, {}, reference="rater2")  # spurious to one of two raters
-    sah = summarise(score_table(rows))["classes"]["SAH"]
+    sah = summarise(overlap_table(rows))["classes"]["SAH"]
     assert (sah["n_cases"], sah["n_pairs"]) == (2, 5)
     assert sah["dice_nnunet"] == pytest.approx((1 + 0) / 2)
     assert sah["dice_present"] == pytest.approx((1 + 0) / 2)
@@ -314,15 +345,25 @@ def test_incomplete_and_double_rows_are_refused():
         summarise(pd.concat([table, table.iloc[[3]]]))
 
 
-def test_summarise_class_takes_one_class():
+def test_a_table_of_one_class_is_summarised_without_a_macro_mean():
     table = four_cases()
-    assert summarise_class(table[table["class"] == ANY])["dice_present"] == pytest.approx(0.25)
+    summary = summarise(table[table["class"] == ANY])
+    assert summary["classes"][ANY]["dice_present"] == pytest.approx(0.25)
+    assert list(summary["classes"]) == [ANY]
+    assert "macro" not in summary
 
 
 def test_tables_are_typed_and_sorted_and_join_in_any_order():
-    table = four_cases()
+    volumes = [np.random.default_rng(n).integers(0, 3, (4, 4, 3), np.uint8) for n in range(3)]
+    table = score_table(
+        row
+        for n, other in enumerate(volumes[1:])
+        for row in PairScores(
+            CaseLabels(f"p{n}_a", f"p{n}", {"a": volumes[0], "b": other}, np.eye(4))
+        ).rows([Pair("a", "b")])
+    )
     assert list(table) == list(COLUMNS)
-    first, second = table[table["patient"] == "p1"], table[table["patient"] != "p1"]
+    first, second = table[table["patient"] == "p0"], table[table["patient"] != "p0"]
     empty = score_table([])
     pd.testing.assert_frame_equal(join_tables([second, empty, first]), table)
     pd.testing.assert_frame_equal(join_tables([]), empty)

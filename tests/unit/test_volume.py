@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mbhseg.metrics.bootstrap import Resampling
 from mbhseg.metrics.volume import icc_a1, volume_agreement, volume_summary
 
 # Shrout and Fleiss (1979), six targets rated by four judges: ICC(2,1) is .29
@@ -83,12 +84,13 @@ def test_too_few_cases():
 def test_summary_tells_all_cases_from_those_drawn():
     rows = pd.DataFrame(
         {
+            "patient": ["a", "b", "c", "d"],
             "status": ["both", "absent", "missed", "spurious"],
             "reference_ml": [10.0, 0.0, 4.0, 0.0],
             "candidate_ml": [12.0, 0.0, 0.0, 1.0],
         }
     )
-    summary = volume_summary(rows)
+    summary = volume_summary(rows, Resampling(rows["patient"].to_numpy(np.str_)))
     assert (summary["all"]["n"], summary["drawn"]["n"]) == (4, 3)
     assert summary["all"]["mae_ml"] == pytest.approx(7 / 4)
     assert summary["drawn"]["mae_ml"] == pytest.approx(7 / 3)
