@@ -50,7 +50,8 @@ rule all:
         predictions=expand(
             rules.infer.output, dataset=DATASETS, run=RUNS, subset="test"
         ),
-        scores=expand(rules.evaluate.output, dataset=DATASETS, run=RUNS),
+        scores=expand(rules.evaluate.output, dataset=DATASETS, run=SCORED),
+        comparisons=expand(rules.compare.output, dataset=DATASETS) if SCORED else [],
         report=expand("results/{dataset}/report", dataset=DATASETS),
         verified=expand("results/{dataset}/verified.tsv", dataset=DATASETS),
         provenance=expand(rules.provenance.output, dataset=DATASETS),

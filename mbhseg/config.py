@@ -146,6 +146,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for fold in build["folds"]:
         if fold >= split["folds"]:
             yield f"config: build.folds: fold {fold} is not below split.folds, {split['folds']}"
+    for name in set(config["foreign"]) & set(config["experiments"]):
+        yield f"config: foreign.{name} has the name of an experiment. Name it otherwise"
     if (config["raters"]["method"] == "rater") != (config["raters"]["rater"] is not None):
         yield "config: raters.rater names the one rater of raters.method: rater, and is else null"
     if split["by"] == "slice" and split["folds"] != 1:

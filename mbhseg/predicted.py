@@ -24,13 +24,22 @@ def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
     path = Path(folder) / case_file(rated.case)
     if not path.is_file():
         raise InputError(path, "no prediction for this case", "Predict every case of the subset")
+    return read_fitting(path, next(iter(rated.labels.values())).shape, rated.affine)
+
+
+def read_fitting(
+    path: Path, shape: tuple[int, ...], scan_affine: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """The labels uint8 [x, y, z] of a file that must lie in the scan's grid.
+
+    Raises InputError as `read_prediction`, and if a value is no label.
+    """
     labels, affine = load_labels(path)
-    shape = next(iter(rated.labels.values())).shape
     if labels.shape != shape:
         raise InputError(
             path, f"shape {labels.shape} is not the scan's {shape}", "Predict in the scan's grid"
         )
-    offset = np.abs(affine - rated.affine).max()
+    offset = np.abs(affine - scan_affine).max()
     if not offset <= AFFINE_TOLERANCE_MM:
         raise InputError(
             path,

@@ -25,6 +25,8 @@ except settings.ConfigError as error:
 
 DATASETS = config["build"]["datasets"]
 RUNS = settings.runs(config)
+FOREIGN = list(config["foreign"])
+SCORED = [*RUNS, *FOREIGN]
 FOLDS = list(range(config["split"]["folds"]))
 WINDOWS = settings.windows(config)
 TRAINED = [
@@ -38,7 +40,7 @@ KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
 wildcard_constraints:
     dataset=NAME,
     model=f"{RUN}|{NAME}{ENSEMBLE}",
-    run=RUN,
+    run="|".join([RUN, *FOREIGN]),
     fold=r"\d+",
     subset="|".join(settings.SUBSETS),
 
@@ -122,8 +124,27 @@ def probe_table(wildcards):
 
 
 def fold_table(wildcards):
-    """The fold that the run trains on."""
-    return f"results/{wildcards.dataset}/split/fold{Run.parse(wildcards.run).fold}.tsv"
+    """The fold that the run trains on; a foreign system is scored on the first fold's test set."""
+    foreign = wildcards.run in FOREIGN
+    fold = config["build"]["folds"][0] if foreign else Run.parse(wildcards.run).fold
+    return f"results/{wildcards.dataset}/split/fold{fold}.tsv"
+
+
+def foreign_folder(wildcards):
+    """Where a foreign system's predictions of the data set lie."""
+    return config["foreign"][wildcards.run].replace("{dataset}", wildcards.dataset)
+
+
+def foreign_files(wildcards):
+    """Input function: the label volumes that are there."""
+    return sorted(map(str, Path(foreign_folder(wildcards)).glob("*.nii.gz")))
+
+
+def chosen_postprocessing(wildcards):
+    """Input function: what validation chose for the run; foreign systems are scored as they are."""
+    own = config["postprocessing"]["enabled"] and wildcards.run not in FOREIGN
+    path = f"results/{wildcards.dataset}/models/{wildcards.run}/postprocess.json"
+    return path if own else []
 
 
 def annotations_of(wildcards):

@@ -1,4 +1,61 @@
-"""Scores: the model beside the raters, the best HU threshold, and the seed's own metric."""
+"""Scores: the model beside the raters, other systems, the best HU threshold, the seed's metric."""
+
+
+rule adopt:
+    """Take over a foreign system's predictions of the test cases, checked against the scans."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=fold_table,
+        files=foreign_files,
+    output:
+        predictions=directory("results/{dataset}/predictions/{run}/test"),
+        manifest="results/{dataset}/predictions/{run}/test.tsv",
+    log:
+        "results/logs/{dataset}/adopt/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/adopt/{run}.tsv"
+    wildcard_constraints:
+        run="|".join(FOREIGN) or "(?!)",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(60),
+    params:
+        folder=foreign_folder,
+        overlays=config["inference"]["overlays"],
+        code=code("evaluate_adopt"),
+    script:
+        "../workflow_scripts/evaluate_adopt.py"
+
+
+rule postprocess:
+    """Choose the post-processing of a run on its validation cases; the test set has no part."""
+    input:
+        archive="results/{dataset}/raw/archive.zip",
+        fold=fold_table,
+        predictions=ancient("results/{dataset}/predictions/{run}/valid"),
+        manifest="results/{dataset}/predictions/{run}/valid.tsv",
+    output:
+        chosen="results/{dataset}/models/{run}/postprocess.json",
+    log:
+        "results/logs/{dataset}/postprocess/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/postprocess/{run}.tsv"
+    wildcard_constraints:
+        run=RUN,
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(60),
+    params:
+        consensus=CONSENSUS,
+        min_ml=config["postprocessing"]["min_ml"],
+        reconcile=config["postprocessing"]["reconcile"],
+        code=code("evaluate_postprocess"),
+    script:
+        "../workflow_scripts/evaluate_postprocess.py"
 
 
 rule evaluate:
@@ -8,6 +65,7 @@ rule evaluate:
         fold=fold_table,
         predictions=ancient("results/{dataset}/predictions/{run}/test"),
         manifest="results/{dataset}/predictions/{run}/test.tsv",
+        postprocessing=chosen_postprocessing,
     output:
         cases=report(
             "results/{dataset}/evaluation/{run}/cases.csv",
@@ -15,7 +73,11 @@ rule evaluate:
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "cases"},
         ),
+        processed="results/{dataset}/evaluation/{run}/processed.csv",
         ceiling="results/{dataset}/evaluation/{run}/ceiling.csv",
+        groups="results/{dataset}/evaluation/{run}/groups.csv",
+        organisers="results/{dataset}/evaluation/{run}/organisers.csv",
+        calibration="results/{dataset}/evaluation/{run}/calibration.csv",
         threshold="results/{dataset}/evaluation/{run}/threshold.csv",
         slices="results/{dataset}/evaluation/{run}/slices.csv",
         summary="results/{dataset}/evaluation/{run}/summary.json",
@@ -25,8 +87,9 @@ rule evaluate:
         "results/benchmarks/{dataset}/evaluate/{run}.tsv"
     conda:
         "../envs/data.yaml"
+    threads: 2
     resources:
-        mem_mb=grows(1500),
+        mem_mb=grows(2000),
         runtime=grows(120),
     params:
         consensus=CONSENSUS,
@@ -34,6 +97,33 @@ rule evaluate:
         code=code("evaluate_run"),
     script:
         "../workflow_scripts/evaluate_run.py"
+
+
+rule compare:
+    """Hold all runs and foreign systems against each other, patient by patient."""
+    input:
+        cases=expand("results/{{dataset}}/evaluation/{run}/cases.csv", run=SCORED),
+        processed=expand(
+            "results/{{dataset}}/evaluation/{run}/processed.csv", run=SCORED
+        ),
+    output:
+        runs="results/{dataset}/comparison/runs.csv",
+        experiments="results/{dataset}/comparison/experiments.csv",
+        differences="results/{dataset}/comparison/differences.csv",
+    log:
+        "results/logs/{dataset}/compare.log",
+    benchmark:
+        "results/benchmarks/{dataset}/compare.tsv"
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(60),
+    params:
+        runs=SCORED,
+        code=code("evaluate_compare"),
+    script:
+        "../workflow_scripts/evaluate_compare.py"
 
 
 rule legacy:
@@ -50,6 +140,8 @@ rule legacy:
         "results/logs/{dataset}/legacy/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/legacy/{run}.tsv"
+    wildcard_constraints:
+        run=RUN,
     conda:
         "../envs/train.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])

@@ -16,6 +16,8 @@ rule infer:
         "results/logs/{dataset}/infer/{run}.{subset}.log",
     benchmark:
         "results/benchmarks/{dataset}/infer/{run}.{subset}.tsv"
+    wildcard_constraints:
+        run=RUN,
     conda:
         "../envs/train.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
@@ -27,6 +29,7 @@ rule infer:
         batch_size=config["inference"]["batch_size"],
         precision=config["inference"]["precision"],
         overlays=config["inference"]["overlays"],
+        probabilities=config["inference"]["probabilities"],
         code=code("infer_volumes"),
     script:
         "../workflow_scripts/infer_volumes.py"

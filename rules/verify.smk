@@ -10,7 +10,7 @@ rule verify:
         annotations="results/{dataset}/annotations.tsv",
         digest="results/{dataset}/raw/archive.zip.sha256",
         models=own_models,
-        predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=RUNS),
+        predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=SCORED),
     output:
         table="results/{dataset}/verified.tsv",
     log:

@@ -15,6 +15,8 @@ def main(job: Any) -> None:
         run_name=job.wildcards.run,
         out_folder=job.params.folder,
         consensus=job.params.consensus,
+        postprocessing=job.input.get("postprocessing") or None,
+        processes=job.threads,
     )
 
 

@@ -20,7 +20,12 @@ def main(job: Any) -> None:
         precision=job.params.precision,
     )
     manifest = predict_cases(
-        job.input.archive, cases, predictor, job.output.predictions, job.params.overlays
+        job.input.archive,
+        cases,
+        predictor,
+        job.output.predictions,
+        pictures=job.params.overlays,
+        probabilities=job.params.probabilities,
     )
     write_table(job.output.manifest, manifest)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -113,6 +113,26 @@ class Resampling:
         estimate = float(means_of(known).mean())
         return Interval(estimate, low, high, int(counts.min()), int(patients.min()))
 
+    def macro_difference(
+        self, first: NDArray[np.float64], second: NDArray[np.float64], level: float = LEVEL
+    ) -> tuple[Interval, tuple[float, float]]:
+        """The interval of the difference of two macro means, and both means, on the same patients.
+
+        Both are [cases, k] with the same case in each row, and NaN in the same places. Columns
+        without a value, and draws that lack a column, are left out as in `macro_interval`.
+        """
+        known = ~np.isnan(first).all(axis=0)
+        one, two = first[:, known], second[:, known]
+        if not one.shape[1]:
+            nan = float("nan")
+            return Interval(nan, nan, nan, 0, 0), (nan, nan)
+        counts = (~np.isnan(one)).sum(axis=0)
+        patients = int(self.contributing(one).min())
+        draws = self.means(one).mean(axis=1) - self.means(two).mean(axis=1)
+        means = float(means_of(one).mean()), float(means_of(two).mean())
+        limits = percentile_interval(draws, patients, level)
+        return Interval(means[0] - means[1], *limits, int(counts.min()), patients), means
+
     def _intervals(
         self,
         estimates: NDArray[np.float64],
@@ -150,7 +170,7 @@ def percentile_interval(
     known = draws[~np.isnan(draws)]
     if n_patients < 2 or not known.size:
         return float("nan"), float("nan")
-    t = stats.t.ppf((1 - level) / 2, n_patients - 1)
-    tail = float(stats.norm.cdf(t * np.sqrt(n_patients / (n_patients - 1))))
+    t = special.stdtrit(n_patients - 1, (1 - level) / 2)
+    tail = float(special.ndtr(t * np.sqrt(n_patients / (n_patients - 1))))
     low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)

@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mbhseg import evaluation
+from mbhseg import evaluation, scoring
 from mbhseg.agreement import CONSENSUS, agreement_table
 from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
 from mbhseg.evaluation import summarise_evaluation
 from mbhseg.files import read_json, read_table, write_table
+from mbhseg.metrics.casewise import SCORES
+from mbhseg.metrics.organisers import organisers_scores
+from mbhseg.postprocess import Postprocessing
+from mbhseg.predictions import write_case
 from mbhseg.raters import Consensus, consensus
 from mbhseg.scoring import Evaluation, evaluate_cases
 from mbhseg.volumes import labels_like, save_nifti
@@ -208,6 +212,112 @@ def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
     assert summary["consensus"] == {"method": "majority", "ties": "background", "rater": None}
     with pytest.raises(InputError, match="no case in subset valid"):
         evaluation.run(tiny_set.path, split, "valid", predictions, "copy-f0-s1", tmp_path / "out")
+
+
+def write_probabilities(folder: Path, tiny_set, predictions: Path) -> None:
+    """The predictions again, with probabilities: .8 where the prediction is, .1 of SAH anywhere."""
+    with Archive(tiny_set.path) as archive:
+        for case, tiny in tiny_set.cases.items():
+            likely = np.zeros((*tiny.hu.shape, 5), np.uint8)
+            likely[..., 3] = 26
+            for label in range(1, 6):
+                likely[tiny.labels[3] == label, label - 1] = 204
+            scan = archive.nifti(archive.cases[case].image)
+            write_case(folder, case, tiny.labels[3], scan, False, probabilities=likely)
+
+
+def test_probabilities_give_calibration_and_detection(tiny_set, predictions, tmp_path):
+    folder = tmp_path / "likely"
+    write_probabilities(folder, tiny_set, predictions)
+    result = evaluate(tiny_set, folder)
+    summary = summarise_evaluation(result)
+    plain = summarise_evaluation(evaluate(tiny_set, predictions))
+    assert (summary["probabilities"], plain["probabilities"]) == (True, False)
+    assert plain["calibration"] is None
+    rows = result.model.query("reference == 'consensus'").set_index(["case", "class"])
+    for case, tiny in tiny_set.cases.items():
+        for label, key in enumerate(KEYS, start=1):
+            floor = 26 / 255 if key == "SAH" else 0.0
+            expected = 204 / 255 if (tiny.labels[3] == label).any() else floor
+            assert rows.loc[(case, key), "max_probability"] == pytest.approx(expected)
+    found = summary["model"]["consensus"]["classes"]["IPH"]["detection"]
+    assert (found["score"], found["auc"]) == ("max_probability", 1.0)
+    assert found["brier"] == pytest.approx((3 * 0.2**2 + 0) / 4)
+    assert plain["model"]["consensus"]["classes"]["IPH"]["detection"]["score"] == "candidate_ml"
+    calibration = summary["calibration"]["classes"]["IPH"]
+    assert calibration["n_cases"] == 3  # the fourth has no region
+    assert [bin["probability"] for bin in calibration["bins"]] == pytest.approx([0.0, 0.8])
+    missing = next(folder.glob("probabilities/*.nii.gz"))
+    missing.unlink()
+    with pytest.raises(InputError, match="no probabilities for this case"):
+        evaluate(tiny_set, folder)
+
+
+def test_groups_and_organisers_of_a_rater_as_a_prediction_are_those_of_the_rater(
+    tiny_set, predictions
+):
+    result = evaluate(tiny_set, predictions)
+    for table in (result.groups, result.organisers):
+        held = table[table["reference"] == "raters-without-rater3"]
+        of_model, of_rater = (
+            held[held["candidate"] == name].drop(columns="candidate").reset_index(drop=True)
+            for name in ("model:copy-f0-s1", "rater3")
+        )
+        assert len(of_model)
+        pd.testing.assert_frame_equal(of_model, of_rater, check_exact=True)
+    case = next(iter(tiny_set.cases))
+    labels = tiny_set.cases[case].labels
+    expected = organisers_scores(list(labels.values()), [labels[3]])
+    row = result.organisers.query("case == @case and reference == 'raters'").iloc[0]
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    summary = summarise_evaluation(result)
+    for block in ("distribution", "organisers"):
+        assert summary[block]["processed"] is None
+        assert summary[block]["model"] is not None
+    assert summary["organisers"]["ceiling"]["n_cases"] == 3
+
+
+def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictions):
+    post = Postprocessing(False, {"IPH": 1000.0})
+    result = evaluate(tiny_set, predictions, post=post)
+    raw = evaluate(tiny_set, predictions)
+    pd.testing.assert_frame_equal(result.model, raw.model)
+    assert set(result.processed["candidate"]) == {"model:copy-f0-s1+post"}
+    iph = result.processed[result.processed["class"] == "IPH"]
+    assert (iph["candidate_voxels"] == 0).all()
+    sdh = result.processed[result.processed["class"] == "SDH"]["candidate_voxels"]
+    assert sdh.sum() == raw.model[raw.model["class"] == "SDH"]["candidate_voxels"].sum() > 0
+    summary = summarise_evaluation(result, {"min_ml": {"IPH": 1000.0}})
+    assert summary["processed"]["consensus"]["classes"]["IPH"]["dice_present"] == 0
+    assert summary["model"]["consensus"]["classes"]["IPH"]["dice_present"] > 0
+    assert summary["postprocessing"] == {"min_ml": {"IPH": 1000.0}}
+
+
+def test_several_processes_give_the_same_and_fail_as_loudly(tiny_set, predictions, monkeypatch):
+    monkeypatch.setattr(scoring, "_CASES_A_PROCESS", 2)
+    alone = evaluate(tiny_set, predictions)
+    shared = evaluate(tiny_set, predictions, processes=2)
+    for name, table in alone._asdict().items():
+        if isinstance(table, pd.DataFrame):
+            pd.testing.assert_frame_equal(getattr(shared, name), table, check_exact=True)
+    np.testing.assert_array_equal(shared.confusions, alone.confusions)
+    (predictions / f"{ALONE}.nii.gz").unlink()
+    with pytest.raises(InputError, match=f"{ALONE}.nii.gz: no prediction for this case"):
+        evaluate(tiny_set, predictions, processes=2)
+
+
+def test_every_mean_has_an_interval_and_ratios_are_of_the_same_cases(tiny_set, predictions):
+    summary = summarise_evaluation(evaluate(tiny_set, predictions))
+    found = summary["model"]["raters"]["classes"]["IPH"]
+    for score in SCORES:
+        low, high = found["intervals"][score]
+        alone = score in ("specificity", "spurious_ml_mean")  # one patient has no interval
+        assert np.isnan([low, high]).all() if alone else low <= found[score] <= high
+    for key, ratio in summary["ratio"]["classes"].items():
+        for score in ("dice_present", "nsd_2mm", "sensitivity"):
+            human = summary["ceiling"]["raters"]["classes"][key][score]
+            assert ratio["scores"][score]["ceiling"] == pytest.approx(human, nan_ok=True)
+    assert summary["ratio"]["classes"]["IPH"]["interval"][0] > 0
 
 
 @pytest.mark.real_ct

@@ -8,8 +8,8 @@ import pytest
 
 RECORDED = {"all", "provenance"}
 VERIFIED = RECORDED | {"verify"}
-EVALUATED = RECORDED | {"evaluate", "score_figures", "model_card", "report"}
-INFERRED = EVALUATED | VERIFIED | {"infer"}
+EVALUATED = RECORDED | {"evaluate", "compare", "score_figures", "model_card", "report"}
+INFERRED = EVALUATED | VERIFIED | {"infer", "postprocess"}
 TRAINED = INFERRED | {"train", "legacy"}
 ASSEMBLED = TRAINED | {"dataset", "figures"}
 RASTERIZED = ASSEMBLED | {"rasterize", "annotations"}

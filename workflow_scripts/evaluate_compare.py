@@ -1,0 +1,20 @@
+"""Rule compare: all runs and foreign systems held against each other."""
+
+from typing import Any
+
+from mbhseg import contrast
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    contrast.run(
+        dict(zip(job.params.runs, job.input.cases, strict=True)),
+        dict(zip(job.params.runs, job.input.processed, strict=True)),
+        out_runs=job.output.runs,
+        out_experiments=job.output.experiments,
+        out_differences=job.output.differences,
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

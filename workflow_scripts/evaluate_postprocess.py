@@ -1,0 +1,23 @@
+"""Rule postprocess: the post-processing that validation chooses."""
+
+from typing import Any
+
+from mbhseg import selection
+from mbhseg.job import run
+
+
+def main(job: Any) -> None:
+    selection.run(
+        archive_path=job.input.archive,
+        split_table=job.input.fold,
+        subset="valid",
+        predictions=job.input.predictions,
+        out_json=job.output.chosen,
+        consensus_rule=job.params.consensus,
+        min_ml=job.params.min_ml,
+        reconcile=job.params.reconcile,
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
