@@ -65,6 +65,43 @@ def test_macro_intervals_cover_the_true_macro_mean():
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
+@pytest.mark.parametrize("n", [30, 60])
+def test_intervals_of_ratios_cover_the_true_ratio(n):
+    """Model over ceiling on the same cases, as in summary.json."""
+    patients = patients_of(n, 2)
+    human, _ = scores_like_dice(patients, 1000, 7)
+    rng = np.random.default_rng(8)
+    model = 0.8 * human + rng.normal(0, 0.05, human.shape)
+    intervals = Resampling(patients).ratio_intervals(model, human)
+    covered = np.mean([i.low <= 0.8 <= i.high for i in intervals])
+    assert 0.93 <= covered <= 0.97
+
+
+def test_intervals_with_cases_that_lack_the_class_cover_too():
+    """Reference-present Dice: half of 60 patients have no value, another half in each data set."""
+    patients = patients_of(60, 0)
+    values, truth = scores_like_dice(patients, 1000, 9)
+    values[np.random.default_rng(10).random(values.shape) < 0.5] = NAN
+    intervals = Resampling(patients).mean_intervals(values)
+    covered = np.mean([i.low <= truth <= i.high for i in intervals])
+    assert 0.93 <= covered <= 0.97
+
+
+def test_ratios_and_macro_differences_by_hand():
+    patients = patients_of(4, 0)
+    above = np.array([[0.2, NAN], [0.4, NAN], [0.6, 0.5], [NAN, NAN]])
+    below = np.array([[0.4, 0.0], [0.8, 0.0], [1.2, 0.0], [NAN, NAN]])
+    ratios = Resampling(patients).ratio_intervals(above, below)
+    assert (ratios[0].estimate, ratios[0].n_cases) == (pytest.approx(0.5), 3)
+    assert (ratios[0].low, ratios[0].high) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert math.isnan(ratios[1].estimate)
+    assert math.isnan(ratios[1].low)
+    gap, means = Resampling(patients).macro_difference(above + 0.1, above)
+    assert (gap.estimate, means) == (pytest.approx(0.1), (pytest.approx(0.55), pytest.approx(0.45)))
+    nothing, _ = Resampling(patients).macro_difference(above[:, :0], above[:, :0])
+    assert math.isnan(nothing.estimate)
+
+
 def test_draws_are_means_over_all_cases_of_the_drawn_patients():
     patients = patients_of(5, 2)
     rng = np.random.default_rng(1)

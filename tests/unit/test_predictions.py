@@ -1,15 +1,28 @@
 """Predictions on disk: the scan's own geometry, exact colours, the same bytes every time."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 
+from mbhseg.agreement import read_raters
+from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import sha256
 from mbhseg.overlays import overlay
 from mbhseg.png import read_image, write_png
-from mbhseg.predictions import MASKS, OVERLAYS, WINDOW, load_labels, read_masks, write_case
+from mbhseg.predicted import has_probabilities, read_probabilities
+from mbhseg.predictions import (
+    MASKS,
+    OVERLAYS,
+    WINDOW,
+    load_labels,
+    probability_bytes,
+    read_masks,
+    write_case,
+)
 from mbhseg.volumes import nifti_bytes, parse_nifti, voxel_ml
 from mbhseg.windows import to_grey
 
@@ -151,3 +164,26 @@ def test_reading_masks_names_what_is_wrong(tmp_path, labels):
     with pytest.raises(InputError, match="20 x 16"):
         read_masks(tmp_path, "ID_1_ID_2", SHAPE[2])
     assert read_masks(tmp_path, "ID_1_ID_2", 0).size == 0
+
+
+def test_probabilities_are_bytes_with_a_slope_in_the_scan_s_geometry(tiny_set, tmp_path: Path):
+    case, tiny = next(iter(tiny_set.cases.items()))
+    rng = np.random.default_rng(0)
+    true = rng.dirichlet([5, 1, 1, 1, 1, 1], tiny.hu.shape).astype(np.float32)
+    stored = probability_bytes(true)
+    assert (stored.dtype, stored.shape) == (np.uint8, (*tiny.hu.shape, 5))
+    with Archive(tiny_set.path) as archive:
+        scan = archive.nifti(archive.cases[case].image)
+        rated = read_raters(archive, case, scan)
+        rows = write_case(tmp_path, case, tiny.labels[3], scan, False, probabilities=stored)
+    assert [row.file for row in rows] == [f"{case}.nii.gz", f"probabilities/{case}.nii.gz"]
+    assert has_probabilities(tmp_path)
+    assert not has_probabilities(tmp_path / "probabilities")
+    image = nib.load(tmp_path / rows[1].file)
+    np.testing.assert_allclose(image.affine, scan.affine, atol=1e-5)
+    assert image.header["qform_code"] == scan.header["qform_code"]
+    np.testing.assert_allclose(image.get_fdata(), true[..., 1:], atol=0.5 / 255 + 1e-6)
+    np.testing.assert_array_equal(read_probabilities(tmp_path, rated), stored)
+    write_case(tmp_path, case, tiny.labels[3], scan, False, probabilities=stored[..., :3])
+    with pytest.raises(InputError, match=r"uint8 of shape \(16, 14, 6, 3\) is not uint8 of"):
+        read_probabilities(tmp_path, rated)
