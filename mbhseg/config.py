@@ -264,6 +264,27 @@ def member_files(config: Mapping[str, Any], pattern: str, wildcards: Any) -> lis
     return [f"results/{wildcards.dataset}/{pattern.format(run=run)}" for run in runs_of]
 
 
+def fold_of(config: Mapping[str, Any], run: str) -> int:
+    """The fold of a run; a foreign system is scored on the test set of the first that is built."""
+    foreign = run in config["foreign"]
+    return int(config["build"]["folds"][0]) if foreign else Run.parse(run).fold
+
+
+def foreign_folder(config: Mapping[str, Any], name: str, dataset: str) -> str:
+    """Where a foreign system's predictions of a data set lie."""
+    return str(config["foreign"][name]).replace("{dataset}", dataset)
+
+
+def foreign_files(config: Mapping[str, Any], name: str, dataset: str) -> list[str]:
+    """The label volumes that are there, in order; none if there is no such folder."""
+    return sorted(map(str, Path(foreign_folder(config, name, dataset)).glob("*.nii.gz")))
+
+
+def is_postprocessed(config: Mapping[str, Any], run: str) -> bool:
+    """Whether post-processing is chosen for a run; foreign systems have no validation cases."""
+    return bool(config["postprocessing"]["enabled"]) and run not in config["foreign"]
+
+
 def source_of(config: Mapping[str, Any], dataset: str) -> str:
     """Which kind of source a data set comes from."""
     return next(kind for kind in SOURCES if config["datasets"][dataset].get(kind) is not None)

@@ -25,8 +25,7 @@ except settings.ConfigError as error:
 
 DATASETS = config["build"]["datasets"]
 RUNS = settings.runs(config)
-FOREIGN = list(config["foreign"])
-SCORED = [*RUNS, *FOREIGN]
+SCORED = [*RUNS, *config["foreign"]]
 FOLDS = list(range(config["split"]["folds"]))
 WINDOWS = settings.windows(config)
 TRAINED = [
@@ -40,7 +39,7 @@ KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
 wildcard_constraints:
     dataset=NAME,
     model=f"{RUN}|{NAME}{ENSEMBLE}",
-    run="|".join([RUN, *FOREIGN]),
+    run="|".join([RUN, *config["foreign"]]),
     fold=r"\d+",
     subset="|".join(settings.SUBSETS),
 
@@ -124,27 +123,15 @@ def probe_table(wildcards):
 
 
 def fold_table(wildcards):
-    """The fold that the run trains on; a foreign system is scored on the first fold's test set."""
-    foreign = wildcards.run in FOREIGN
-    fold = config["build"]["folds"][0] if foreign else Run.parse(wildcards.run).fold
+    """The fold that the run trains on; for a foreign system, whose test set it is scored on."""
+    fold = settings.fold_of(config, wildcards.run)
     return f"results/{wildcards.dataset}/split/fold{fold}.tsv"
-
-
-def foreign_folder(wildcards):
-    """Where a foreign system's predictions of the data set lie."""
-    return config["foreign"][wildcards.run].replace("{dataset}", wildcards.dataset)
-
-
-def foreign_files(wildcards):
-    """Input function: the label volumes that are there."""
-    return sorted(map(str, Path(foreign_folder(wildcards)).glob("*.nii.gz")))
 
 
 def chosen_postprocessing(wildcards):
     """Input function: what validation chose for the run; foreign systems are scored as they are."""
-    own = config["postprocessing"]["enabled"] and wildcards.run not in FOREIGN
-    path = f"results/{wildcards.dataset}/models/{wildcards.run}/postprocess.json"
-    return path if own else []
+    own = settings.is_postprocessed(config, wildcards.run)
+    return of_model("postprocess.json")(wildcards) if own else []
 
 
 def annotations_of(wildcards):

@@ -6,7 +6,7 @@ rule adopt:
     input:
         archive="results/{dataset}/raw/archive.zip",
         fold=fold_table,
-        files=foreign_files,
+        files=lambda w: settings.foreign_files(config, w.run, w.dataset),
     output:
         predictions=directory("results/{dataset}/predictions/{run}/test"),
         manifest="results/{dataset}/predictions/{run}/test.tsv",
@@ -15,14 +15,14 @@ rule adopt:
     benchmark:
         "results/benchmarks/{dataset}/adopt/{run}.tsv"
     wildcard_constraints:
-        run="|".join(FOREIGN) or "(?!)",
+        run="|".join(config["foreign"]) or "(?!)",
     conda:
         "../envs/data.yaml"
     resources:
         mem_mb=grows(1000),
         runtime=grows(60),
     params:
-        folder=foreign_folder,
+        folder=lambda w: settings.foreign_folder(config, w.run, w.dataset),
         overlays=config["inference"]["overlays"],
         code=code("evaluate_adopt"),
     script:
@@ -43,6 +43,7 @@ rule postprocess:
     benchmark:
         "results/benchmarks/{dataset}/postprocess/{run}.tsv"
     wildcard_constraints:
+        dataset="|".join(TRAINED),
         run=RUN,
     conda:
         "../envs/data.yaml"

@@ -167,11 +167,12 @@ rule report:
         models=of_models("manifest.tsv"),
         previews=ancient(of_models("previews")),
         predictions=ancient(
-            expand("results/{{dataset}}/predictions/{run}/test", run=RUNS)
+            expand("results/{{dataset}}/predictions/{run}/test", run=SCORED)
         ),
-        scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=RUNS),
+        scores=expand("results/{{dataset}}/evaluation/{run}/summary.json", run=SCORED),
+        comparison=rules.compare.output if SCORED else [],
         legacy=expand("results/{{dataset}}/evaluation/{run}/legacy.json", run=RUNS),
-        pictures=expand("results/{{dataset}}/evaluation/{run}/overlays.png", run=RUNS),
+        pictures=expand("results/{{dataset}}/evaluation/{run}/overlays.png", run=SCORED),
         cards=expand("results/{{dataset}}/evaluation/{run}/model_card.md", run=RUNS),
     output:
         page=report(
@@ -193,7 +194,7 @@ rule report:
     params:
         root=subpath(output.page, parent=True),
         models=models_folder,
-        runs=RUNS,
+        runs=SCORED,
         first_fold=config["build"]["folds"][0],
         settings=report_settings,
         code=code("report_page"),
