@@ -7,6 +7,7 @@ import pandas as pd
 
 from mbhseg.archive import Archive
 from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
+from mbhseg.gathering import gather
 from mbhseg.nn.inference import Predictor
 from mbhseg.predictions import write_case
 from mbhseg.progress import progress
@@ -33,6 +34,8 @@ def predict_cases(
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
         for case in progress(sorted(cases), label="infer", unit="scans"):
             scan = archive.nifti(find_case(archive, case).image)
-            labels, likely = predictor.predict(image_array(scan), probabilities)
-            rows += write_case(partial, case, labels, scan, pictures, probabilities=likely)
+            hu = image_array(scan)
+            found = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
+            likely = found.probabilities
+            rows += write_case(partial, case, found.labels, scan, pictures, probabilities=likely)
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

@@ -16,7 +16,6 @@ from mbhseg.nn.averaging import mirrored, tempered
 from mbhseg.nn.models import in_policy
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.tiling import FIELD_MM, Tiling, tiled
-from mbhseg.predictions import probability_bytes
 from mbhseg.scans.space import ORIENTATION
 from mbhseg.slices import from_display, network_input, to_display
 from mbhseg.windows import Window
@@ -129,23 +128,10 @@ class Predictor:
         The probabilities are brought to the scan's pixels before the choice, so that borders
         are as fine as the scan. A volume without planes gives one without planes.
         """
-        return self.predict(hu, probabilities=False)[0]
-
-    def predict(
-        self, hu: Volume, probabilities: bool
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        """`labels`, and if asked for the probabilities as bytes: uint8 [x, y, z, 5], EDH..SDH.
-
-        See `predictions.probability_bytes`.
-        """
-        labels = np.zeros(hu.shape, np.uint8)
-        shape = (*hu.shape, len(CLASSES) - 1)
-        likely = np.zeros(shape, np.uint8, order="F") if probabilities else None
+        result = np.zeros(hu.shape, np.uint8)
         for z, plane in self.planes(hu):
-            labels[:, :, z] = plane.argmax(axis=-1)
-            if likely is not None:
-                likely[:, :, z] = probability_bytes(plane)
-        return labels, likely
+            result[:, :, z] = plane.argmax(axis=-1)
+        return result
 
 
 def _resize(probabilities: Probabilities, shape: tuple[int, ...]) -> Probabilities:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import write_table
+from mbhseg.gathering import Outcome, gather
 from mbhseg.nn.averaging import Planes
 from mbhseg.nn.tiling import Fit, plan
 from mbhseg.postprocess import Postprocessing
@@ -120,7 +121,7 @@ def _run(
                 turn = turn_of(scan.image.shape, scan.affine, predictor.orientation, scan.measured)
                 hu = turn.there(scan.hu)
                 tiling = plan(hu, turn.field_mm, predictor.size, predictor.field_mm, settings.fit)
-                result = outcome.gather(
+                result = gather(
                     predictor.planes(hu, tiling),
                     hu.shape,
                     entropy=settings.wanted.entropy,
@@ -156,7 +157,7 @@ def _finish(
     folder: Path,
     scan: Scan,
     turn: "outputs.Turn",
-    result: outcome.Outcome,
+    result: Outcome,
     settings: Settings,
     done: Rows,
 ) -> None:

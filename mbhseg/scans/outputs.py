@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.animation import frame, gif_bytes
+from mbhseg.gathering import Outcome
 from mbhseg.overlays import mosaic, overlay
 from mbhseg.png import encode_png
 from mbhseg.predictions import FULL, MASKS, OVERLAYS, WINDOW, case_file, write_case
 from mbhseg.raster import encode_mask
 from mbhseg.scans import dicomseg
-from mbhseg.scans.outcome import Outcome
 from mbhseg.scans.record import Scan
 from mbhseg.scans.space import Turn
 from mbhseg.slices import resize_image, resize_labels, to_display
