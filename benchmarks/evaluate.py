@@ -12,6 +12,7 @@ the project's.
 """
 
 import argparse
+import concurrent.futures
 import functools
 import itertools
 import multiprocessing
@@ -301,25 +302,21 @@ def repeated(source: Path, predictions: Path, folder: Path, count: int) -> tuple
     return target, found
 
 
-def _evaluate_many(archive_path: Path, predictions: Path, results: Any) -> None:
+def _evaluate_many(archive_path: Path, predictions: Path) -> tuple[float, float]:
     began = time.process_time()
     with Archive(archive_path) as archive:
         cases = dict.fromkeys(archive.cases)
         summarise_evaluation(evaluate_cases(archive, cases, predictions, "model", post=POST))
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    results.put((peak, time.process_time() - began))
+    return peak, time.process_time() - began
 
 
 def memory(archive_path: Path, predictions: Path) -> tuple[float, float]:
     """Peak MiB and CPU seconds of an evaluation in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    worker = context.Process(target=_evaluate_many, args=(archive_path, predictions, results))
-    worker.start()
-    found: tuple[float, float] = results.get()
-    worker.join()
-    return found
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_evaluate_many, archive_path, predictions).result()
 
 
 def main() -> None:

@@ -25,6 +25,13 @@ class Workspace:
             else:
                 shutil.copy2(source, root / part)
 
+    def copied(self, root: Path) -> "Workspace":
+        """Another workspace with the same results, for a test that changes them."""
+        copy = Workspace(root)
+        for folder in ("results", ".snakemake"):
+            shutil.copytree(self.root / folder, root / folder, symlinks=True)
+        return copy
+
     def snakemake(
         self, *words: str, config: Path = TINY, ok: bool = True, offline: bool = False
     ) -> str:

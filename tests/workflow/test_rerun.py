@@ -89,6 +89,7 @@ def test_touching_a_file_reruns_nothing(finished, file):
         ("training={optimizer: {learning_rate: 0.0123}}", TRAINED),
         ("network={dropout: 0.3}", TRAINED),
         ("checkpoint={minutes: 3}", set()),
+        ("postprocessing={reconcile: false}", EVALUATED | {"postprocess"}),
         ("inference={batch_size: 3}", INFERRED | {"legacy"}),
         ("slices={size: 32}", RASTERIZED | {"slice"}),
         ("split={seed: 99}", ASSEMBLED | {"split", "leakage"}),
