@@ -18,7 +18,8 @@ demo: $(STAMP)  ## the whole pipeline on the phantom; ends with results/phantom/
 	@echo "Open results/phantom/report/index.html in a browser."
 
 test: $(STAMP)  ## the tests, with coverage
-	$(BIN)/python -m pytest -q -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup --no-loadscope-reorder \
+	  --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow

@@ -15,6 +15,18 @@ settings.load_profile("no_wall_time")
 REPO = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests out between processes by file, those of the one finished run together.
+
+    The longest group goes first, or one process would still be at it when the others are done.
+    """
+    for item in items:
+        folder = item.path.relative_to(REPO / "tests").parts[0]
+        group = folder if folder == "workflow" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The repository's root."""

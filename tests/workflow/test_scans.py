@@ -54,9 +54,9 @@ def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
 
 
 def test_an_ensemble_takes_every_fold_and_seed(finished):
-    build = "build={folds: [0, 1], seeds: [1, 2]}"
+    build = "build={folds: [0, 1], seeds: [2, 3]}"  # none of them was trained
     planned = finished.planned(
         "results/tiny/scans/flexunet-ensemble.tsv", "--config", build, "inference={ensemble: true}"
     )
     assert planned["predict_scans"] == 1
-    assert planned["calibrate"] == 4
+    assert planned["train"] == planned["calibrate"] == 4
