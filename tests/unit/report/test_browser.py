@@ -23,6 +23,7 @@ PAGES = ("index.html", f"run-{RUN}.html", "compare.html", "viewer.html")
 READY = (
     "document.querySelector('#place').textContent && !document.querySelector('#status').innerText"
 )
+PAPER = 718  # CSS pixels: A4 with a centimetre of margin on both sides
 TONES = "document.querySelector('#tone feFuncR').getAttribute('tableValues')"
 MOVES = (
     *(("ArrowUp", 1), ("ArrowRight", 2), ("ArrowDown", 1), ("ArrowLeft", 0)),
@@ -364,3 +365,22 @@ def test_axe_finds_no_serious_violation(tab, several, name, scheme):
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     assert not serious, json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in serious])
     assert not found, json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in found])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_prints_dark_on_white_and_cuts_nothing_off(tab, several, name):
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    tab.resize(PAPER, 1000)
+    try:
+        tab.call("Emulation.setEmulatedMedia", media="print", features=dark)
+        tab.open(several / name)
+        assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert tab.run("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+        wide = tab.run(
+            "[...document.querySelectorAll('body *')]"
+            f".filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > {PAPER + 1})"
+            ".map((e) => e.outerHTML.slice(0, 90))"
+        )
+        assert not wide
+    finally:
+        tab.call("Emulation.setEmulatedMedia", media="", features=[])
