@@ -146,8 +146,7 @@ def _viewer(
 ) -> str | None:
     """Write the case viewer; the link to it, or None without a run."""
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    budget = min(BUDGET, (LIMIT - used) * 2 // 3)  # a third for labels
-    viewer = write_viewer(folder, root, runs, first_fold, budget)
+    viewer = write_viewer(folder, root, runs, first_fold, min(BUDGET, LIMIT - used))
     if viewer is None:
         return None
     script = assets.text("viewer.js", _static("viewer.js"))

@@ -32,7 +32,8 @@ from mbhseg.volumes import image_array, voxel_ml
 from mbhseg.windows import Window
 
 FOLDER = "viewer"
-BUDGET = 12_000_000  # bytes of all sprites
+SPRITES = 12_000_000  # bytes of all sprites, at most
+BUDGET = 18_000_000  # bytes of sprites and labels, unless the page has less left
 WINDOWS = (
     Window("brain", 40, 80),
     Window("stroke", 35, 40),
@@ -94,8 +95,9 @@ def write_viewer(
 
     `root` is results/<dataset>: the archive, the fold tables, predictions/<run>/<subset>/ and
     evaluation/<run>/ are read; predictions made elsewhere, whose names are no run's, were scored
-    on the test set of `first_fold`. The sprites take about `budget` bytes, at the best quality
-    that allows; where even the lowest does not fit, cases are left out evenly from best to worst.
+    on the test set of `first_fold`. Labels are exact; the sprites take what they leave of `budget`
+    bytes, at the best quality that fits, and `SPRITES` at most. Where even the lowest does not
+    fit, cases are left out evenly from best to worst.
     None without a run. Raises InputError if a case or a prediction cannot be read.
     """
     if not runs:
@@ -107,18 +109,27 @@ def write_viewer(
     there = _cases(root, summaries, first_fold)
     (folder / FOLDER).mkdir(parents=True)
     with Archive(root / "raw" / "archive.zip") as archive:
-        rung, kept = _fit(archive, _ranked(there, scores[runs[0]]), _sizes(root, there), budget)
-        index = []
-        for n, case in enumerate(kept):
+        ranked = _ranked(there, scores[runs[0]])
+        stems = {case: f"{FOLDER}/case{n:04d}" for n, case in enumerate(ranked)}
+        written = {}
+        for case, stem in stems.items():
             predictions = {
                 run: root / "predictions" / run / summaries[run]["subset"]
                 for run in there[case].runs
             }
-            stem = f"{FOLDER}/case{n:04d}"
-            data = _write_case(archive, there[case], predictions, rule, rung, folder / stem)
-            written = {"script": f"{stem}.js", "sprite": f"{stem}.webp"}
+            script = folder / f"{stem}.js"
+            written[case] = _write_labels(archive, there[case], predictions, rule, script)
+        texts = {case: (folder / f"{stem}.js").stat().st_size for case, stem in stems.items()}
+        rung, kept = _fit(archive, ranked, _sizes(root, there), texts, budget)
+        for case in set(ranked).difference(kept):
+            (folder / f"{stems[case]}.js").unlink()
+        index = []
+        for case in kept:
+            images = _images(read_scan(archive, case), there[case].planes)
+            (folder / f"{stems[case]}.webp").write_bytes(sprites.sprite(images, rung))
+            files = {"script": f"{stems[case]}.js", "sprite": f"{stems[case]}.webp"}
             found = _case_scores(case, there[case].runs, scores, known)
-            index.append({**data, **written, "scores": found})
+            index.append({**written[case], **files, "scores": found})
     page = {
         "cases": sorted(index, key=lambda entry: entry["id"]),
         "runs": list(runs),
@@ -164,14 +175,22 @@ def _ranked(there: Mapping[str, Shown], scores: pd.DataFrame) -> list[str]:
 
 
 def _fit(
-    archive: Archive, ranked: Sequence[str], sizes: Mapping[str, int], budget: int
+    archive: Archive,
+    ranked: Sequence[str],
+    sizes: Mapping[str, int],
+    texts: Mapping[str, int],
+    budget: int,
 ) -> tuple[sprites.Rung, list[str]]:
-    """The quality, and the cases to show at it: all, or every n-th of the ranked."""
+    """The quality, and the cases to show at it: all, or every n-th of the ranked.
+
+    `sizes` are the slices of each case, `texts` the bytes of its labels.
+    """
     step = max(1, len(ranked) // _SAMPLE_CASES)
     samples = [_images(read_scan(archive, case), None) for case in ranked[::step][:_SAMPLE_CASES]]
     for step in range(1, len(ranked) + 1):
         kept = list(ranked[::step])
-        rung = sprites.choose_rung(samples, sum(sizes[case] for case in kept), budget)
+        room = min(SPRITES, budget - sum(texts[case] for case in kept))
+        rung = sprites.choose_rung(samples, sum(sizes[case] for case in kept), room)
         if rung is not None:
             return rung, kept
     return sprites.LADDER[-1], list(ranked[:1])
@@ -183,15 +202,14 @@ def _images(scan: nib.Nifti1Image, planes: Sequence[int] | None) -> list[NDArray
     return [to_display(sprites.to_tone(hu[:, :, plane])) for plane in chosen]
 
 
-def _write_case(
+def _write_labels(
     archive: Archive,
     shown: Shown,
     predictions: Mapping[str, Path],
     rule: Consensus,
-    rung: sprites.Rung,
-    stem: Path,
+    script: Path,
 ) -> dict[str, Any]:
-    """Write `stem`.webp and `stem`.js of a case; what the index says of it."""
+    """Write the script with a case's labels; what the index says of the case."""
     scan = read_scan(archive, shown.case)
     rated = read_raters(archive, shown.case, scan)
     volumes = {rater_name(rater): volume for rater, volume in rated.labels.items()}
@@ -199,9 +217,7 @@ def _write_case(
     for run, path in predictions.items():
         volumes[model_name(run)] = read_prediction(path, rated)
     planes = list(range(scan.shape[2])) if shown.planes is None else shown.planes
-    images = _images(scan, planes)
-    stem.with_suffix(".webp").write_bytes(sprites.sprite(images, rung))
-    rows, columns = images[0].shape
+    columns, rows = scan.shape[:2]  # of the picture, which is turned
     zooms = [float(zoom) for zoom in scan.header.get_zooms()[:2]]
     data = {
         "id": shown.case,
@@ -211,13 +227,13 @@ def _write_case(
         "planes": planes,
         "voxelMl": voxel_ml(rated.affine),
         "sides": _sides(rated.affine),
-        "across": min(sprites.COLUMNS, len(images)),
+        "across": min(sprites.COLUMNS, len(planes)),
         "sources": {
             source: [sprites.encode_labels(to_display(volume[:, :, plane])) for plane in planes]
             for source, volume in volumes.items()
         },
     }
-    stem.with_suffix(".js").write_text(_script("open", data), encoding="utf-8")
+    script.write_text(_script("open", data), encoding="utf-8")
     return {
         "id": shown.case,
         "patient": rated.patient,

@@ -158,10 +158,15 @@ def test_scores_in_the_list_are_those_of_the_tables(report, drawn):
 
 def test_too_small_a_budget_leaves_out_cases_evenly(drawn, tmp_path):
     every = write_viewer(tmp_path / "every", drawn, [RUN])
-    few = write_viewer(tmp_path / "few", drawn, [RUN], budget=1500)
-    assert every.n_shown == every.n_cases == few.n_cases
+    texts = [path.stat().st_size for path in (tmp_path / "every/viewer").glob("case*.js")]
+    budget = sum(texts) * 3 // 4  # not even the labels fit
+    few = write_viewer(tmp_path / "few", drawn, [RUN], budget=budget)
+    assert every.n_shown == every.n_cases == few.n_cases == len(texts)
     assert 1 <= few.n_shown < few.n_cases
-    assert len(list((tmp_path / "few/viewer").glob("*.webp"))) == few.n_shown
+    for suffix in ("webp", "js"):
+        shown = list((tmp_path / "few/viewer").glob(f"case*.{suffix}"))
+        assert len(shown) == few.n_shown, suffix
+    assert sum(path.stat().st_size for path in (tmp_path / "few/viewer").glob("case*")) <= budget
     assert write_viewer(tmp_path / "none", drawn, []) is None
     assert not (tmp_path / "none").exists()
 
