@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mbhseg.errors import InputError
-from mbhseg.files import manifest_of, read_table, sha256
+from mbhseg.files import manifest_of, read_json, read_table, sha256
 
 COLUMNS = ("file", "status")
 
@@ -52,6 +52,12 @@ def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.Da
     inside the model's folder. Columns file (relative to `root`) and status, sorted by file.
     Raises InputError naming the files at fault, if any.
     """
+    table = _collected(root, folders, models)
+    refuse(table, root)
+    return table
+
+
+def _collected(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.DataFrame:
     digest = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
     parts = [check_files([("raw/archive.zip", digest)], root)]
     parts.append(check_dataset(root / "dataset.tsv", root))
@@ -66,7 +72,11 @@ def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.Da
         part = check_files(zip(listed["file"], listed["sha256"], strict=True), manifest.parent)
         above = manifest.parent.relative_to(root).as_posix()
         parts.append(part.assign(file=above + "/" + part["file"]))
-    table = pd.concat(parts, ignore_index=True).sort_values("file", ignore_index=True)
+    return pd.concat(parts, ignore_index=True).sort_values("file", ignore_index=True)
+
+
+def refuse(table: pd.DataFrame, root: Path) -> None:
+    """Raise InputError naming the first files of `table` that are not `ok`, if any."""
     faults = table[table["status"] != "ok"]
     if len(faults):
         named = [f"{row.file} {row.status}" for row in faults.head(10).itertuples()]
@@ -76,4 +86,25 @@ def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.Da
             f"{len(faults)} of {len(table)} files are not as made: {', '.join(named)}{more}",
             "Delete the folder or file named and run the workflow again",
         )
-    return table
+
+
+def verify_all(root: Path) -> pd.DataFrame:
+    """Verify everything below `root` (results/<dataset>) that a manifest or the record knows.
+
+    To what `verify` holds, which must all be there, it adds what provenance.json lists, where
+    there is one: inventory, splits, agreement, scores and the report, too. Columns file (relative
+    to `root`) and status (ok, changed, missing, unknown), sorted by file; does not raise for them.
+    Raises InputError if the archive has no digest, or the data set no table: nothing is finished.
+    """
+    for name in ("raw/archive.zip.sha256", "dataset.tsv", "annotations.tsv"):
+        if not (root / name).is_file():
+            raise InputError(root / name, "is not there", "Run the workflow first")
+    folders = [m for p in ("slices/*", "masks/*", "predictions/*/*") for m in root.glob(f"{p}.tsv")]
+    models = list(root.glob("models/*/manifest.tsv"))
+    parts = [_collected(root, folders, models)]
+    record = root / "provenance.json"
+    if record.is_file():
+        listed = read_json(record)["artifacts"]
+        parts.append(check_files(((row["file"], row["sha256"]) for row in listed), root))
+    table = pd.concat(parts, ignore_index=True).drop_duplicates()
+    return table.sort_values(["file", "status"], ignore_index=True)

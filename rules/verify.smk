@@ -1,7 +1,7 @@
 """Every artifact of data, training and inference hashed again and held against its manifest."""
 
 
-rule verify:
+rule verified:
     """Re-hash the outputs; name whatever is missing, changed or unknown."""
     input:
         images=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),
@@ -27,3 +27,23 @@ rule verify:
         code=code("verify_results"),
     script:
         "../workflow_scripts/verify_results.py"
+
+
+rule verify:
+    """Hash every artifact that is there again, now; name each that is not as it was made.
+
+    Without inputs, outputs and a benchmark on purpose: it makes nothing, and runs whenever it is
+    asked for.
+    """
+    log:
+        "results/logs/verify.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem_mb=grows(500),
+        runtime=grows(60),
+    params:
+        roots=expand("results/{dataset}", dataset=DATASETS),
+        code=code("verify_all"),
+    script:
+        "../workflow_scripts/verify_all.py"

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import no_internet
+from tests.workspace import Workspace
+
 # a busy machine is no fault of the code: no test asserts a wall time
 settings.register_profile(
     "no_wall_time", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -40,3 +43,15 @@ def real_ct() -> Path:
     if not (folder / "slices").is_dir():
         pytest.skip(f"no real CT data at {folder}; set MBHSEG_REAL_CT to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workspace:
+    """The tiny run, done once on the real engine; tests that change it put it back.
+
+    After `fetch`, no process of it can open an internet socket.
+    """
+    workspace = Workspace(tmp_path_factory.mktemp("workflow"))
+    workspace.snakemake("fetch")
+    workspace.snakemake(offline=no_internet.available())
+    return workspace

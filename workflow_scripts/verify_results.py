@@ -1,4 +1,4 @@
-"""Rule verify: re-hash the outputs of a data set."""
+"""Rule verified: re-hash the outputs of a data set."""
 
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.files import manifest_of, write_table
-from mbhseg.verification import verify
+from mbhseg.files import manifest_of, sha256, write_json, write_table
+from mbhseg.verification import verify, verify_all
 
 
 @pytest.fixture
@@ -81,3 +81,25 @@ def test_a_file_that_nobody_made_is_named(results):
     (results / "slices/1-of-1/d_000.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"slices/1-of-1/d_000\.png unknown"):
         run(results)
+
+
+def test_everything_is_found_without_being_told_where(results):
+    report = results / "report/index.html"
+    report.parent.mkdir()
+    report.write_text("page")
+    listed = {"file": "report/index.html", "bytes": 4, "sha256": sha256(report)}
+    write_json(results / "provenance.json", {"artifacts": [listed]})
+    assert set(verify_all(results)["status"]) == {"ok"}
+    assert len(verify_all(results)) == 9
+    report.write_text("pane")
+    (results / "models/net-f0-s1/model.keras").unlink()
+    found = verify_all(results)
+    assert [tuple(row) for row in found[found["status"] != "ok"].to_numpy()] == [
+        ("models/net-f0-s1/model.keras", "missing"),
+        ("report/index.html", "changed"),
+    ]
+
+
+def test_nothing_finished_is_told_from_nothing_wrong(tmp_path):
+    with pytest.raises(InputError, match=r"archive\.zip\.sha256: is not there\. Run the workflow"):
+        verify_all(tmp_path)

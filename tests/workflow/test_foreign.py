@@ -35,7 +35,7 @@ def test_a_folder_is_scored_and_trains_and_infers_nothing(finished, theirs):
         "evaluate": 1,
         "score_figures": 1,
     }
-    assert {"compare", "report", "verify"} <= set(planned)
+    assert {"compare", "report", "verified"} <= set(planned)
     assert not {"train", "infer", "legacy", "postprocess", "model_card"} & set(planned)
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 RECORDED = {"all", "provenance"}
-VERIFIED = RECORDED | {"verify"}
+VERIFIED = RECORDED | {"verified"}
 EVALUATED = RECORDED | {"evaluate", "compare", "score_figures", "model_card", "report"}
 INFERRED = EVALUATED | VERIFIED | {"infer", "postprocess"}
 TRAINED = INFERRED | {"train", "legacy"}

@@ -1,0 +1,24 @@
+"""Rule verify: re-hash everything there is of the data sets, and name what is not as made."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mbhseg.job import run
+from mbhseg.verification import refuse, verify_all
+
+
+def main(job: Any) -> None:
+    tables = [verify_all(root).assign(root=root) for root in map(Path, job.params.roots)]
+    table = pd.concat(tables, ignore_index=True)
+    table["file"] = [f"{row.root}/{row.file}" for row in table.itertuples()]
+    for row in table[table["status"] != "ok"].itertuples():
+        logging.error("%s %s", row.file, row.status)
+    refuse(table, Path("results"))
+    logging.info("%d files are as they were made", len(table))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
