@@ -5,7 +5,7 @@ BIN := .venv/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STAMP := .venv/.locked
 
-.PHONY: demo test slow lint format bench lock envs clean
+.PHONY: demo plan doctor test slow lint format bench lock envs clean
 
 # --no-deps: the lock is complete, and pip would look for newer releases of `package[extra]`, which have no hash
 $(STAMP): requirements.lock
@@ -16,6 +16,12 @@ $(STAMP): requirements.lock
 demo: $(STAMP)  ## the whole pipeline on the phantom; ends with results/phantom/report/index.html
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo "Open results/phantom/report/index.html in a browser."
+
+plan: $(STAMP)  ## what a run with config/config.yaml would do, why, and for how long
+	$(BIN)/python -m mbhseg plan --cores $(CORES)
+
+doctor:  ## what is wrong with this machine; needs nothing installed
+	@$(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) -m mbhseg doctor
 
 test: $(STAMP)  ## the tests, with coverage
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup --no-loadscope-reorder \

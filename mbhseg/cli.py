@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,16 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser("submit", help="check predictions against their scans, and zip them")
     )
     _add_publish(commands.add_parser("publish", help="put a model on the Hugging Face hub"))
+    _add_plan(
+        commands.add_parser(
+            "plan",
+            help="what the workflow would do, why, and for how long",
+            usage="python -m mbhseg plan [--cores N] [targets and options of snakemake]",
+            allow_abbrev=False,
+        )
+    )
+    commands.add_parser("doctor", help="what is wrong with this machine").set_defaults(run=_doctor)
+    _add_compare(commands.add_parser("compare", help="hold two folders of results together"))
     return top
 
 
@@ -94,13 +105,36 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("--private", action="store_true", help="make the repository private")
 
 
+def _add_plan(plan: argparse.ArgumentParser) -> None:
+    plan.set_defaults(run=_plan)
+    plan.add_argument(
+        *("--cores", "-c"),
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="cores that the estimate is for (default: all of this machine)",
+    )
+    plan.set_defaults(words=[])  # what `main` finds that is not ours
+
+
+def _add_compare(compare: argparse.ArgumentParser) -> None:
+    compare.set_defaults(run=_compare)
+    compare.add_argument("left", metavar="RESULTS", help="results/ or results/<dataset>")
+    compare.add_argument("right", metavar="RESULTS", help="the same of another run")
+    compare.add_argument("--all", action="store_true", help="list the files that are the same, too")
+
+
 def main(words: Sequence[str]) -> int:
     """Run a command and give the exit status.
 
     0: all went well. 1: some scans failed, see failed.tsv. 2: nothing was done. 130: interrupted;
     what was finished is there.
     """
-    options = parser().parse_args(words)
+    options, others = parser().parse_known_args(words)
+    if "words" in options:
+        options.words = others
+    elif others:
+        parser().error(f"unrecognized arguments: {' '.join(others)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported only now
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     try:
@@ -171,4 +205,47 @@ def _publish(options: argparse.Namespace) -> int:
 
     commit = publish(options.model, options.repo, private=options.private, tag=options.tag)
     print(f"{options.repo}@{options.tag or commit}")
+    return OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from mbhseg.plan import parse, report
+
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", *options.words]
+    command[4:4] = ["--cores", str(options.cores)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout + done.stderr, file=sys.stderr)
+        return REFUSED
+    root = Path(_after(options.words, ("--directory", "-d")) or ".")
+    print(report(parse(done.stdout + done.stderr), root, options.cores, {"gpu": 1}))
+    return OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mbhseg.doctor import PROBLEM, examine
+
+    found = examine(Path(), Path(__file__).resolve().parent.parent)
+    print("\n".join(map(str, found)))
+    return FAILED if any(finding.level == PROBLEM for finding in found) else OK
+
+
+def _after(words: Sequence[str], names: Sequence[str]) -> str | None:
+    """The value of an option among words that are not ours to parse; None if it is not there."""
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return value if equals else words[i + 1]
+    return None
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from mbhseg.comparison import check, compare
+
+    table = compare(options.left, options.right)
+    shown = table if options.all else table[table["status"] != "same"]
+    for row in shown.itertuples():
+        print(f"{row.status:<20}  {row.file}")
+    check(table, options.left, options.right)
+    print(f"All {len(table)} files are the same.")
     return OK

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mbhseg.cli import main
 from mbhseg.comparison import check, compare
 from mbhseg.errors import InputError
 
@@ -89,3 +90,14 @@ def test_two_empty_folders_have_no_rows(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r"absent.*is no folder"):
         compare(tmp_path / "absent", tmp_path)
+
+
+def test_the_command_lists_what_differs(sides, capsys):
+    left, right = map(str, sides)
+    assert main(["compare", left, right]) == 2
+    said = capsys.readouterr()
+    assert "differs               changed.csv\n" in said.out
+    assert "same  " not in said.out
+    assert "4 of 7 files are not those of" in said.err
+    assert main(["compare", left, left, "--all"]) == 0
+    assert "All 6 files are the same." in capsys.readouterr().out
