@@ -16,6 +16,7 @@ include: "rules/rasterize.smk"
 include: "rules/agree.smk"
 include: "rules/split.smk"
 include: "rules/train.smk"
+include: "rules/import.smk"
 include: "rules/infer.smk"
 include: "rules/evaluate.smk"
 include: "rules/scans.smk"
@@ -46,7 +47,10 @@ rule all:
     default_target: True
     input:
         rules.data.input,
-        models=expand(rules.train.output, dataset=TO_TRAIN, run=RUNS),
+        models=expand(rules.train.output, dataset=TO_TRAIN, run=TRAINED_RUNS),
+        imported=expand(
+            rules.import_weights.output, dataset=TO_TRAIN, run=IMPORTED_RUNS
+        ),
         predictions=expand(
             rules.infer.output, dataset=DATASETS, run=RUNS, subset="test"
         ),

@@ -154,6 +154,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "config: split.by: slice has one fold. Set split.folds to 1"
     for name in build["experiments"]:
         if name in config["experiments"]:
+            if weights(config, name) and config["experiments"][name].get("training"):
+                yield (
+                    f"config: experiments.{name} has weights, so it trains nothing, and training. "
+                    "Leave one of them out"
+                )
             chosen = recipe(config, name)
             levels = chosen["network"].get("levels", 1)
             targets, heads = chosen["training"]["targets"], chosen["training"]["deep_supervision"]
@@ -219,6 +224,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = merged(result[key], value) if nested else copy.deepcopy(value)
     return result
+
+
+def weights(config: Mapping[str, Any], experiment: str) -> str | None:
+    """The file that an experiment takes its weights from instead of training; None if it trains."""
+    found: str | None = (config["experiments"][experiment] or {}).get("weights")
+    return found
 
 
 def runs(config: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,10 @@ except settings.ConfigError as error:
 DATASETS = config["build"]["datasets"]
 RUNS = settings.runs(config)
 SCORED = [*RUNS, *config["foreign"]]
+IMPORTED_RUNS = [
+    run for run in RUNS if settings.weights(config, Run.parse(run).experiment)
+]
+TRAINED_RUNS = [run for run in RUNS if run not in IMPORTED_RUNS]
 FOLDS = list(range(config["split"]["folds"]))
 WINDOWS = settings.windows(config)
 TRAINED = [
@@ -81,11 +85,26 @@ def of_model(name):
     return lambda wildcards: f"{models_folder(wildcards)}/{wildcards.run}/{name}"
 
 
-def of_models(name):
+def of_models(name, runs=RUNS):
     """Input function: the same file of every run's model."""
     return lambda wildcards: [
-        f"{models_folder(wildcards)}/{run}/{name}" for run in RUNS
+        f"{models_folder(wildcards)}/{run}/{name}" for run in runs
     ]
+
+
+def runs_of(imported):
+    """Constraint of the wildcard `run` to the experiments that import their weights, or train."""
+    names = [
+        name
+        for name in config["experiments"]
+        if imported == (settings.weights(config, name) is not None)
+    ]
+    return rf"(?:{'|'.join(names) or '(?!)'})-f[0-9]+-s[0-9]+"
+
+
+def weights_of(wildcards):
+    """Input function: the file that the run takes its weights from."""
+    return settings.weights(config, Run.parse(wildcards.run).experiment)
 
 
 def own_models(wildcards):

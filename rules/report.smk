@@ -165,7 +165,7 @@ rule report:
         folds=rules.split.output.folds,
         figures=rules.figures.output,
         models=of_models("manifest.tsv"),
-        previews=ancient(of_models("previews")),
+        previews=ancient(of_models("previews", TRAINED_RUNS)),
         predictions=ancient(
             expand("results/{{dataset}}/predictions/{run}/test", run=SCORED)
         ),

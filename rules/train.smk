@@ -29,7 +29,7 @@ rule train:
         "results/benchmarks/{dataset}/train/{run}.tsv"
     wildcard_constraints:
         dataset="|".join(TRAINED),
-        run=RUN,
+        run=runs_of(imported=False),
     conda:
         "../envs/train.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])

@@ -36,6 +36,7 @@ def write_card(
         "trained_on": trained_on or dataset,
         "version": __version__,
         "info": info,
+        "imported": info.get("imported"),
         "summary": summary,
         "processed": summary.get("processed") is not None,
         "source": flatten(source),

@@ -64,14 +64,14 @@ class Legacy(NamedTuple):
 
 
 class Training(NamedTuple):
-    """How a run was trained."""
+    """How a run was trained, or where its weights were imported from: then it has no curves."""
 
     facts: list[Fact]
     windows: list[dict[str, Any]]
     network: list[Fact]
     recipe: list[Fact]
     versions: list[Fact]
-    curves: Picture
+    curves: Picture | None
     filmstrip: Picture | None
 
 
@@ -268,18 +268,22 @@ def _files(folders: list[Path], slug: str, assets: Assets, budget: int) -> list[
 def _training(model: Path, slug: str, assets: Assets) -> Training | None:
     if not model.is_dir():
         return None
-    run = model.name
-    info, history = read_json(model / "run.json"), read_table(model / "history.csv")
+    run, info = model.name, read_json(model / "run.json")
+    imported = info.get("imported")
+    digests = {
+        "data": info["data"].get("manifest_sha256"),
+        "weights": imported["sha256"] if imported else None,
+    }
     return Training(
-        facts=run_facts(info, history),
+        facts=run_facts(info, None if imported else read_table(model / "history.csv")),
         windows=info["input"]["windows"],
         network=flatten(info["network"]),
         recipe=flatten(info["training"]),
         versions=[
             *flatten(info["versions"]),
-            Fact("data, sha256", info["data"]["manifest_sha256"]),
+            *(Fact(f"{of}, sha256", digest) for of, digest in digests.items() if digest),
         ],
-        curves=assets.picture(
+        curves=assets.picture_if_any(
             model / "curves.png",
             f"img/{slug}/curves",
             f"Training curves of {run}: loss, validation Dice and learning rate by epoch",
@@ -292,9 +296,18 @@ def _training(model: Path, slug: str, assets: Assets) -> Training | None:
     )
 
 
-def run_facts(info: dict[str, Any], history: pd.DataFrame) -> list[Fact]:
-    """What a run.json and its history say in a few lines."""
-    best, size = info["best"], info["input"]["size"]
+def run_facts(info: dict[str, Any], history: pd.DataFrame | None) -> list[Fact]:
+    """What a run.json and its history say in a few lines; no history if nothing was trained."""
+    size = info["input"]["size"]
+    facts = [
+        Fact("experiment", f"{info['experiment']}, fold {info['fold']}, seed {info['seed']}"),
+        Fact("parameters", f"{info['parameters']:,}"),
+        Fact("input", f"{size} × {size}, {len(info['input']['windows'])} channels"),
+    ]
+    if history is None:
+        file = info["imported"]["file"]
+        return [*facts, Fact("weights", f"imported from {file}, not trained here")]
+    best = info["best"]
     device = ", ".join(f"{key} {as_text(value)}" for key, value in info["device"].items())
     score = best.get("val_dice")
     chosen = f"epoch {best['epoch']:.0f} of {len(history)}"
@@ -302,9 +315,7 @@ def run_facts(info: dict[str, Any], history: pd.DataFrame) -> list[Fact]:
         chosen += f", validation Dice {score:.3f}"
     seconds = info["timings"]["total_seconds"]
     return [
-        Fact("experiment", f"{info['experiment']}, fold {info['fold']}, seed {info['seed']}"),
-        Fact("parameters", f"{info['parameters']:,}"),
-        Fact("input", f"{size} × {size}, {len(info['input']['windows'])} channels"),
+        *facts,
         Fact("trained on", f"{info['data']['train_slices']:,} slices"),
         Fact("validated on", f"{info['data']['valid_slices']:,} slices"),
         Fact("weights kept", chosen),

@@ -74,6 +74,12 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         ("postprocessing.min_mm", [1], "Did you mean min_ml?"),
         ("windows.brain", {"level": 40}, "windows.brain.width is missing"),
         ("experiments.flexunet", {"network": {"levls": 4}}, "Did you mean levels?"),
+        ("experiments.flexunet", {"weights": "best_model.keras"}, "does not match"),
+        (
+            "experiments.flexunet",
+            {"weights": "best_model.h5", "training": {"epochs": 3}},
+            "experiments.flexunet has weights, so it trains nothing, and training",
+        ),
     ],
 )
 def test_a_fault_names_its_key_and_the_remedy(default, schemas, path, value, words):

@@ -1,0 +1,30 @@
+"""Weights from outside, for experiments that name a file of them instead of training."""
+
+
+rule import_weights:
+    """Take a run's weights from a best_model.h5 of the seed project."""
+    input:
+        weights=weights_of,
+    output:
+        model="results/{dataset}/models/{run}/model.keras",
+        run="results/{dataset}/models/{run}/run.json",
+        manifest="results/{dataset}/models/{run}/manifest.tsv",
+    log:
+        "results/logs/{dataset}/import_weights/{run}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/import_weights/{run}.tsv"
+    wildcard_constraints:
+        dataset="|".join(TRAINED),
+        run=runs_of(imported=True),
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(30),
+    params:
+        network=lambda wildcards: recipe_of(wildcards)["network"],
+        size=config["slices"]["size"],
+        windows=WINDOWS,
+        code=code("import_weights"),
+    script:
+        "../workflow_scripts/import_weights.py"
