@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -77,7 +77,7 @@ class SliceStore(NamedTuple):
     labels: Planes | Pixels
     raters: Planes | Pixels | None = None
     first: NDArray[np.int64] | None = None
-    lock: IO[str] | None = None  # held as long as the store is, against those who tidy up
+    locks: tuple[IO[str], ...] = ()  # held as long as the store is, against those who tidy up
 
     def __len__(self) -> int:
         return len(self.table)
@@ -130,31 +130,55 @@ def open_store(
     """
     table = slices.reset_index(drop=True)
     if table.empty:
-        shape = (0, size, size)
-        return SliceStore(table, np.zeros((*shape, CHANNELS), np.uint8), np.zeros(shape, np.uint8))
+        none = np.zeros((0, size, size), np.uint8)
+        return SliceStore(table, np.zeros((0, size, size, CHANNELS), np.uint8), none)
     rated, first = None, None
     if raters is not None:
         rated = _in_order(table, raters)
         first = np.concatenate([[0], np.cumsum(rated.groupby("row").size())]).astype(np.int64)
         table = table.assign(drawn=rated.groupby("row")["classes"].agg(_joined))
-    root = Path(root)
-    place = Path(folder) / f"{content_hash(table, root, rated)[:16]}-{size}"
+    root, folder = Path(root), Path(folder)
+    images = [root / name for name in table["image"]]
+    masks = [root / name for name in table["mask"]]
+    shape, key = (size, size), content_hash(table, root)[:16]
+    parts = {
+        _IMAGES: _Part(images, read_image, (*shape, CHANNELS)),
+        _LABELS: _Part(masks, read_mask, shape),
+    }
+    arrays, lock = _opened(folder / f"slices-{key}-{size}", parts, threads)
+    store = SliceStore(table, arrays[_IMAGES], arrays[_LABELS], locks=(lock,))
+    if rated is None:
+        return store
+    # apart from the slices, which trainings on the consensus use as well
+    key = content_hash(table.iloc[:0], root, rated)[:16]
+    part = _Part([root / name for name in rated["mask"]], read_mask, shape)
+    arrays, own = _opened(folder / f"raters-{key}-{size}", {_RATERS: part}, threads)
+    return SliceStore(table, store.images, store.labels, arrays[_RATERS], first, locks=(lock, own))
+
+
+class _Part(NamedTuple):
+    """Pictures that become one array: their files, how they are read, the shape of each."""
+
+    paths: list[Path]
+    read: Callable[[Path], Pixels]
+    shape: tuple[int, ...]
+
+
+def _opened(
+    place: Path, parts: Mapping[str, _Part], threads: int
+) -> tuple[dict[str, Planes], IO[str]]:
+    """The arrays in `place`, decoded unless they are there, and the lock that keeps them there."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with _shared(place) as lock:
         if not place.is_dir():
             _flock(lock, fcntl.LOCK_EX)
         if not place.is_dir():  # nor has another process made it meanwhile
             with atomic_dir(place) as partial:
-                paths = [root / name for name in table["image"]]
-                _decode(paths, read_image, (size, size, CHANNELS), partial / _IMAGES, threads)
-                for masks, name in ((table, _LABELS), (rated, _RATERS)):
-                    if masks is not None:
-                        paths = [root / file for file in masks["mask"]]
-                        _decode(paths, read_mask, (size, size), partial / name, threads)
+                for name, part in parts.items():
+                    _decode(part, partial / name, threads)
             _tidy(place)
         _flock(lock, fcntl.LOCK_SH)
-    planes = None if rated is None else Planes(place / _RATERS)
-    return SliceStore(table, Planes(place / _IMAGES), Planes(place / _LABELS), planes, first, lock)
+    return {name: Planes(place / name) for name in parts}, lock
 
 
 def _in_order(table: pd.DataFrame, raters: pd.DataFrame) -> pd.DataFrame:
@@ -174,14 +198,9 @@ def _joined(classes: pd.Series) -> str:
     return ",".join(key for key in KEYS if key in drawn)
 
 
-def _decode(
-    paths: list[Path],
-    read: Callable[[Path], Pixels],
-    shape: tuple[int, ...],
-    target: Path,
-    threads: int,
-) -> None:
+def _decode(part: _Part, target: Path, threads: int) -> None:
     """Write the pictures into one `.npy` array uint8 [N, *shape]."""
+    paths, read, shape = part
     with open(target, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
         np.lib.format.write_array_header_2_0(file, header)
@@ -236,8 +255,9 @@ def _shared(place: Path) -> Iterator[IO[str]]:
 
 
 def _tidy(kept: Path) -> None:
-    """Remove what lies beside `kept` and nobody has open."""
-    for path in kept.parent.glob("*.lock"):
+    """Remove what lies beside `kept`, is of its kind, and nobody has open."""
+    kind = kept.name.split("-")[0]
+    for path in kept.parent.glob(f"{kind}-*.lock"):
         if path == _lock_file(kept):
             continue
         with open(path) as lock, contextlib.suppress(OSError):

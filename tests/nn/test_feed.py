@@ -229,6 +229,18 @@ def rated(toy, toy_raters, tmp_path):
     return open_store(table, root, SIZE, tmp_path / "cache", raters=shuffled)
 
 
+def test_raters_lie_apart_from_the_slices(toy, toy_raters, tmp_path):
+    """Trainings on the consensus and on the raters share the decoded slices."""
+    plain = open_store(*toy, SIZE, tmp_path)
+    (place,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    before = (place / "images.npy").stat().st_mtime_ns
+    both = open_store(*toy, SIZE, tmp_path, raters=toy_raters)
+    kinds = sorted(path.name.split("-")[0] for path in tmp_path.iterdir() if path.is_dir())
+    assert kinds == ["raters", "slices"]
+    assert (place / "images.npy").stat().st_mtime_ns == before
+    np.testing.assert_array_equal(both.labels[[0, 5]], plain.labels[[0, 5]])
+
+
 def masks_of(toy_raters, root, row):
     mine = toy_raters[(toy_raters["case"] == row["case"]) & (toy_raters["slice"] == row["slice"])]
     return [read_mask(root / path) for path in mine.sort_values("annotation")["mask"]]
