@@ -130,6 +130,52 @@ def test_optimizer_of_the_seed():
     assert not found["use_ema"]
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weight_decay_is_decoupled_and_spares_offsets_and_scales(name):
+    """Without a gradient w becomes w (1 - rate * decay) (Loshchilov and Hutter, 2019)."""
+    import keras
+    import numpy as np
+
+    optimizer = make_optimizer(
+        OptimizerRecipe(name=name, learning_rate=0.1, weight_decay=0.2),
+        ScheduleRecipe(name="constant"),
+        steps_per_epoch=1,
+        epochs=1,
+    )
+    model = build(size=8, levels=1, filters=2, normalization="instance")
+    before = [np.array(weight) for weight in model.trainable_weights]
+    still = [keras.ops.zeros_like(weight) for weight in model.trainable_weights]
+    optimizer.apply(still, model.trainable_weights)
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        expected = old * (1 - 0.1 * 0.2) if weight.name == "kernel" else old
+        np.testing.assert_allclose(np.array(weight), expected, rtol=1e-6)
+    assert {weight.name for weight in model.trainable_weights} == {
+        *("kernel", "bias", "gamma", "beta")
+    }
+
+
+def test_moving_average_follows_its_momentum():
+    import keras
+    import numpy as np
+
+    optimizer = make_optimizer(
+        OptimizerRecipe("sgd", 0.5, momentum=0.0, weight_decay=0, clip_norm=None, ema=0.9),
+        ScheduleRecipe(name="constant"),
+        steps_per_epoch=1,
+        epochs=1,
+    )
+    weight = keras.Variable(np.array([1.0, 2.0], np.float32))
+    values, average = np.array([1.0, 2.0]), np.array([0.5, 1.5])  # starts from the first step's
+    optimizer.build([weight])
+    for _ in range(3):
+        optimizer.apply([keras.ops.ones((2,))], [weight])
+        values = values - 0.5
+        average = 0.9 * average + 0.1 * values
+    np.testing.assert_allclose(np.array(weight), values, rtol=1e-5)
+    optimizer.finalize_variable_values([weight])
+    np.testing.assert_allclose(np.array(weight), average, rtol=1e-5)
+
+
 def test_only_one_clip():
     with pytest.raises(InputError, match="clip_value"):
         make_optimizer(
