@@ -69,8 +69,9 @@ def predict(archive_path: Path, folder: Path) -> None:
     """Predictions that are a little off the consensus, with probabilities."""
     with Archive(archive_path) as archive:
         for case, files in archive.cases.items():
-            labels = {rater: archive.labels(member) for rater, member in files.labels.items()}
-            truth = consensus(labels, *Consensus())
+            drawn = {rater: archive.labels(member) for rater, member in files.labels.items()}
+            volumes = {rater: planes.volume() for rater, planes in drawn.items()}
+            truth = consensus(volumes, *Consensus())
             found = np.roll(truth, (3, 2, 0), (0, 1, 2))
             likely = np.zeros((*SHAPE, 5), np.uint8, order="F")
             for label in range(1, 6):
