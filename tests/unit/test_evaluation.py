@@ -1,5 +1,6 @@
 """Predictions against consensus and raters: the same scores as the agreement table gives."""
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mbhseg import evaluation, scoring
+from mbhseg import contrast, evaluation, scoring
 from mbhseg.agreement import CONSENSUS, agreement_table
 from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
@@ -318,6 +319,32 @@ def test_every_mean_has_an_interval_and_ratios_are_of_the_same_cases(tiny_set, p
             human = summary["ceiling"]["raters"]["classes"][key][score]
             assert ratio["scores"][score]["ceiling"] == pytest.approx(human, nan_ok=True)
     assert np.isnan(summary["ratio"]["classes"]["IPH"]["interval"]).all()  # of one patient
+
+
+def keys_of(value: object) -> set[str]:
+    """All keys of nested objects."""
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(keys_of(below) for below in value.values()))
+
+
+def test_every_column_and_key_is_described(tiny_set, predictions, repo):
+    """docs/scores.md names them all; patterns there stand for rules, strata and versions."""
+    described = set(re.findall(r"[\w<>]+", (repo / "docs/scores.md").read_text()))
+    result = evaluate(tiny_set, predictions, post=Postprocessing(True, {}))
+    names = keys_of(summarise_evaluation(result))
+    for table in result:
+        names |= set(table.columns) if isinstance(table, pd.DataFrame) else set()
+    for columns in (contrast.RUN_COLUMNS, contrast.EXPERIMENT_COLUMNS, contrast.DIFFERENCE_COLUMNS):
+        names |= set(columns)
+    missing = {
+        name
+        for name in names - described
+        if re.sub(r"_(lt1ml|1to10ml|gt10ml)$", "_<stratum>", name) not in described
+        and re.sub(r"_(any|iou)(_\w+)?$", "_<rule>", name) not in described
+        and re.sub(r"^organisers_v[13]_", "", name) not in described
+    }
+    assert not missing
 
 
 @pytest.mark.real_ct
