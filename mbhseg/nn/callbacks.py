@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mbhseg.files import write_table
+from mbhseg.nn.patches import Patch
 from mbhseg.nn.pictures import PreviewFolder, draw_curves
 from mbhseg.nn.store import SliceStore
 from mbhseg.nn.validation import validate
@@ -67,11 +68,13 @@ class Validate(keras.callbacks.Callback):
         batch: int,
         previews: PreviewFolder,
         preview_every: int,
+        patch: Patch | None = None,
         each: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._loss, self._store, self._indices, self._batch = loss, store, indices, batch
-        self._previews, self._every, self._each = previews, preview_every, each
+        self._previews, self._every = previews, preview_every
+        self._patch, self._each = patch, each
 
     def state(self) -> dict[str, Any]:
         """The previews so far."""
@@ -86,7 +89,14 @@ class Validate(keras.callbacks.Callback):
         draw = last or epoch % self._every == 0
         keep = self._previews.chosen if draw else []
         found = validate(
-            self.model, self._loss, self._store, self._indices, self._batch, keep, self._each
+            self.model,
+            self._loss,
+            self._store,
+            self._indices,
+            self._batch,
+            keep,
+            self._patch,
+            self._each,
         )
         assert logs is not None  # Keras passes the epoch's logs
         logs |= found.scores

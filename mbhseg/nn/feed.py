@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.nn.augment import augment
+from mbhseg.nn.patches import Patch, draw
 from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
 from mbhseg.nn.sampling import epoch_length, epoch_order
 from mbhseg.nn.store import SliceStore
 from mbhseg.raster import votes_of
 from mbhseg.windows import Window
 
-# what keeps the draw of a rater apart from the draws of the augmentation
-_RATER = 1
+# what keeps the draws of a rater and of a patch apart from the draws of the augmentation
+_RATER, _PATCH = 1, 2
 
 
 class Batch(NamedTuple):
@@ -40,6 +41,7 @@ class TrainingFeed:
 
     targets: "consensus"; "random_rater", for each draw of a slice one of its raters; or "soft", the
     votes of all its raters. The latter two draw slices by the classes that any rater drew.
+    patch: the part of each augmented slice that is given; None gives whole slices.
 
     Iterating starts at batch `first_step` of `first_epoch` and may be done once. `close` ends the
     threads.
@@ -56,13 +58,14 @@ class TrainingFeed:
         windows: Sequence[Window],
         seed: int,
         targets: str = "consensus",
+        patch: Patch | None = None,
         first_epoch: int = 0,
         first_step: int = 0,
         threads: int = 1,
         ahead: int = 4,
     ) -> None:
         self._store, self._indices = store, np.asarray(indices, np.int64)
-        self._targets = targets
+        self._targets, self._patch = targets, patch
         column = "classes" if targets == "consensus" else "drawn"
         self._classes = [str(keys) for keys in store.table[column].iloc[self._indices]]
         self._batch, self._sampling, self._augmentation = batch, sampling, augmentation
@@ -135,6 +138,10 @@ class TrainingFeed:
         image, labels = augment(
             self._store.images[index], drawn, self._augmentation, self._windows, rng
         )
+        if self._patch is not None:
+            own = np.random.default_rng([self._seed, epoch, position, _PATCH])
+            place = draw(image, self._patch, own).place
+            image, labels = image[place], labels[..., *place]
         return image, votes_of([*labels]) if self._targets == "soft" else labels
 
     def _target(self, index: int, epoch: int, position: int) -> NDArray[np.uint8]:

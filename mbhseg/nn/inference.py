@@ -14,6 +14,7 @@ from mbhseg.files import read_json
 from mbhseg.nn import device
 from mbhseg.nn.averaging import mirrored, tempered
 from mbhseg.nn.models import in_policy
+from mbhseg.nn.patches import Patch, around
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.tiling import FIELD_MM, Tiling, tiled
 from mbhseg.scans.space import ORIENTATION
@@ -77,6 +78,8 @@ class Predictor:
             run = read_json(record)
             size, classes = int(run["input"]["size"]), run["classes"]
             windows = [Window(**window) for window in run["input"]["windows"]]
+            patch = run["input"].get("patch")
+            seen = Patch(**patch) if patch is not None else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 record, f"does not describe a run ({error!r})", "Keep it beside its model"
@@ -86,6 +89,7 @@ class Predictor:
             raise InputError(record, f"has classes {classes}, not {expected}", "Train again")
         answer: Network = tempered(network.predict_on_batch, temperature)
         answer = mirrored(answer) if mirror else answer
+        answer = around(answer, seen) if seen is not None else answer
         return cls(
             answer,
             size=size,

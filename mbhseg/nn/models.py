@@ -15,7 +15,7 @@ DEFAULT = "mbhseg.nn.flexunet.build"
 def build_model(
     network: Mapping[str, Any],
     *,
-    size: int,
+    size: int | None,
     channels: int,
     classes: int,
     dtype: str = "float32",
@@ -27,7 +27,8 @@ def build_model(
         f(size=…, channels=…, classes=…, dtype=…, seed=…, **settings)
     that returns a Keras model from grey values [B, size, size, channels], 0..255, to class
     probabilities [B, size, size, classes] float32. `settings` are FlexUNet's own keys for
-    FlexUNet, and `network["options"]` for any other function. `dtype` names a Keras dtype policy.
+    FlexUNet, and `network["options"]` for any other function. A `size` of None leaves height and
+    width open. `dtype` names a Keras dtype policy.
 
     Raises InputError if the function cannot be imported, does not take the settings, or its
     model has another output shape.

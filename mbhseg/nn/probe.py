@@ -26,6 +26,7 @@ from mbhseg.nn import device
 from mbhseg.nn.losses import make_loss
 from mbhseg.nn.models import build_model
 from mbhseg.nn.optimizers import make_optimizer
+from mbhseg.nn.patches import Patch
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.store import CHANNELS
 from mbhseg.runs import PROBED
@@ -165,9 +166,10 @@ def measure(
     recipe = TrainingRecipe.from_config({**training, **candidate._asdict()})
     device.configure(threads=recipe.threads, deterministic=recipe.deterministic)
     device.check(require_gpu=recipe.require_gpu)
+    patch = Patch.of(recipe.patch, size, network) or Patch(size, size, 1)
     model = build_model(
         network,
-        size=size,
+        size=size if recipe.patch is None else None,
         channels=CHANNELS,
         classes=len(CLASSES),
         dtype=device.dtype_policy(recipe.precision),
@@ -178,8 +180,9 @@ def measure(
         jit_compile=False,
     )
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (recipe.batch, size, size, CHANNELS), np.uint8)
-    labels = rng.integers(0, len(CLASSES), (recipe.batch, size, size), np.uint8)
+    shape = (recipe.batch, patch.rows, patch.columns)
+    images = rng.integers(0, 256, (*shape, CHANNELS), np.uint8)
+    labels = rng.integers(0, len(CLASSES), shape, np.uint8)
     seconds = []
     for _ in range(1 + recipe.probe.steps):
         began = time.perf_counter()

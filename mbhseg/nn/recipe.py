@@ -118,6 +118,7 @@ class TrainingRecipe:
     epochs: int = 10
     batch: int = 8
     targets: str = "consensus"
+    patch: tuple[float, ...] | None = None
     deep_supervision: int = 0
     loss: LossRecipe = field(default_factory=LossRecipe)
     metrics: tuple[str, ...] = ()

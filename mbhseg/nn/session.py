@@ -23,6 +23,7 @@ from mbhseg.nn.feed import TrainingFeed
 from mbhseg.nn.interrupt import Interrupt, Interrupted
 from mbhseg.nn.losses import METRICS, Loss, make_loss
 from mbhseg.nn.optimizers import learning_rate_reducer, make_optimizer
+from mbhseg.nn.patches import Patch
 from mbhseg.nn.pictures import PreviewFolder, choose_previews
 from mbhseg.nn.progress import Progress
 from mbhseg.nn.recipe import TrainingRecipe
@@ -67,12 +68,14 @@ class Session:
         recipe: TrainingRecipe,
         store: SliceStore,
         windows: tuple[Window, ...],
+        patch: Patch | None,
         seed: int,
         outputs: TrainOutputs,
         title: str,
         ledger: Ledger,
     ) -> None:
         self._recipe, self._store, self._ledger = recipe, store, ledger
+        self._patch = patch
         epoch, step = ledger.position
         self._feed = TrainingFeed(
             store,
@@ -83,6 +86,7 @@ class Session:
             windows=windows,
             seed=seed,
             targets=recipe.targets,
+            patch=patch,
             first_epoch=epoch,
             first_step=step,
         )
@@ -136,6 +140,7 @@ class Session:
                 recipe.batch,
                 previews,
                 recipe.previews.every,
+                self._patch,
                 self._interrupt.check,
             ),
             self._best,

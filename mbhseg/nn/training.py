@@ -19,6 +19,7 @@ from mbhseg.errors import InputError
 from mbhseg.files import sha256, write_json
 from mbhseg.nn import device
 from mbhseg.nn.models import build_model, copy_weights, summary_text
+from mbhseg.nn.patches import Patch
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.resume import Ledger
 from mbhseg.nn.saving import load_model, save_model
@@ -76,6 +77,7 @@ def train(
     """
     recipe = TrainingRecipe.from_config(training)
     size, windows = int(input["size"]), channel_windows(input["windows"])
+    patch = Patch.of(recipe.patch, size, network)
     used = slices[slices["subset"].isin(["train", "valid"])].reset_index(drop=True)
     for subset in ("train", "valid"):
         if not (used["subset"] == subset).any():
@@ -105,7 +107,7 @@ def train(
     settled = ledger.settle(lambda: _settle(recipe))
     model = build_model(
         network,
-        size=size,
+        size=size if patch is None else None,
         channels=CHANNELS,
         classes=len(CLASSES),
         dtype=settled["precision"],
@@ -117,12 +119,18 @@ def train(
         log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:
         store = open_store(used, root, size, folder, recipe.threads, raters)
-        session = Session(model, recipe, store, windows, seed, outputs, identity["run"], ledger)
+        session = Session(
+            model, recipe, store, windows, patch, seed, outputs, identity["run"], ledger
+        )
         found = session.run(callbacks)
     save_model(model, outputs.model)
     run = {
         **{key: identity[key] for key in ("run", "experiment", "fold", "seed")},
-        "input": {"size": size, "windows": [window._asdict() for window in windows]},
+        "input": {
+            "size": size,
+            "windows": [window._asdict() for window in windows],
+            "patch": patch._asdict() if patch is not None else None,
+        },
         "classes": [c.key for c in CLASSES],
         "network": dict(network),
         "training": dataclasses.asdict(recipe),

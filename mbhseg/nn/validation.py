@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES, KEYS
 from mbhseg.nn.feed import batches
+from mbhseg.nn.patches import Patch, cover
 from mbhseg.nn.store import SliceStore
 
 Counts = NDArray[np.int64]
@@ -32,13 +33,15 @@ def validate(
     indices: NDArray[np.int64],
     batch: int,
     keep: Sequence[int] = (),
+    patch: Patch | None = None,
     each: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Predict the slices `indices` and score them.
 
     The loss is the mean over batches, weighted by their sizes, as Keras has it. Dice is pooled
     over the slices of a case (`case_dice`). No slices give NaN for every score. `each` is called
-    before every batch and may end it all by raising.
+    before every batch and may end it all by raising. With a `patch` the network sees the heads
+    alone, and the loss is that of what it sees.
     """
     cases = store.table["case"].iloc[indices].to_numpy()
     names = sorted(set(cases))
@@ -46,10 +49,12 @@ def validate(
     losses, kept = [], {}
     for part, (images, labels) in batches(store, indices, batch):
         each()
-        probabilities = model.predict_on_batch(images)
-        value = np.asarray(keras.ops.mean(loss(labels, probabilities)))
+        seen = cover(images, patch).place if patch is not None else np.s_[:, :]
+        probabilities = model.predict_on_batch(np.ascontiguousarray(images[:, *seen]))
+        value = np.asarray(keras.ops.mean(loss(labels[:, *seen], probabilities)))
         losses.append((float(value), len(part)))
-        predicted = probabilities.argmax(axis=-1).astype(np.uint8)
+        predicted = np.zeros_like(labels)
+        predicted[:, *seen] = probabilities.argmax(axis=-1)
         for index, truth, guess in zip(part, labels, predicted, strict=True):
             case = names.index(store.table["case"].iloc[index])
             counts[case] += class_counts(truth, guess)
