@@ -1,0 +1,139 @@
+"""Time the prediction of scans at the seed's network, 512 x 512 x 32: the seed's way and ours.
+
+    python benchmarks/inference.py [--quick]
+
+The seed's way: PNG slices one by one, one image a call, float32, one thread; a mask PNG each. Ours:
+`mbhseg.nn.scans.predict_scans` from a zip of NIfTI files, that is what `python -m mbhseg infer` and
+the target `scans` do, with label volumes, tables, masks, overlays and mosaics, on all cores; once
+as a model trained on whole slices, and once as one trained on patches of 384 x 384, which sees the
+box around the head alone. Each way runs in a process of its own. The networks have random weights
+that answer background nearly everywhere: what they compute does not depend on it.
+Where a scan takes hardly longer than its network alone, reading and writing overlap with it. The
+last line is `inference ratio <number>`: the seed's seconds a scan over ours.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from _common import in_own_process, machine, preset, seed_process
+
+from mbhseg import config as settings
+from mbhseg.archive import Archive
+from mbhseg.classes import CLASSES
+from mbhseg.phantom import PhantomSpec, write_archive
+from mbhseg.slices import network_input
+from mbhseg.windows import Window
+
+SIZE, PLANES, SEED_SLICES = 512, 32, 4
+WINDOW = Window("seed", 127.5, 255.0)
+PATCH = {"rows": 384, "columns": 384, "multiple": 128}
+
+
+class Cost(NamedTuple):
+    """Seconds a scan, those of the network alone, and the process's peak memory in MB."""
+
+    seconds: float
+    network: float
+    peak_mb: float
+
+
+def seed_network(size: int | None) -> Any:
+    """The seed's network, untrained, answering background nearly everywhere."""
+    from mbhseg.nn.models import build_model
+
+    network = settings.recipe(preset("seed"), "seed")["network"] | {"background_prior": 0.999}
+    return build_model(network, size=size, channels=3, classes=len(CLASSES), seed=137)
+
+
+def seed_way(archive: Path, folder: Path) -> Cost:
+    """Slices of the first scan, already PNGs, through the network one by one."""
+    seed_process()
+    with Archive(archive) as opened:
+        scan = next(iter(opened.cases.values()))
+        hu = np.asarray(opened.nifti(scan.image).dataobj)
+    middle = hu.shape[2] // 2
+    names = [str(folder / f"{z}.png") for z in range(SEED_SLICES + 1)]
+    for name, image in zip(names, network_input(hu[..., middle:], [WINDOW], SIZE), strict=False):
+        cv2.imwrite(name, image)
+    model = seed_network(SIZE)
+    seconds = []
+    for name in names:
+        began = time.perf_counter()
+        image = cv2.imread(name)[None].astype(np.float32)
+        labels = model.predict(image, verbose=0).argmax(axis=-1)[0]
+        cv2.imwrite(name.replace(".png", "_mask.png"), (40 * labels).astype(np.uint8))
+        seconds.append(time.perf_counter() - began)
+    each = PLANES * float(np.mean(seconds[1:]))  # the first one compiles
+    return Cost(each, each, _peak_mb())
+
+
+def our_way(archive: Path, folder: Path, patch: dict[str, int] | None, precision: str) -> Cost:
+    """All scans of the archive but for a first one, that compiles."""
+    from mbhseg.files import write_json
+    from mbhseg.nn import device, scans
+    from mbhseg.nn.inference import Predictor
+    from mbhseg.nn.saving import save_model
+    from mbhseg.scans.discovery import find
+
+    device.configure(threads=len(os.sched_getaffinity(0)), deterministic=False)
+    save_model(seed_network(SIZE if patch is None else None), folder / "model.keras")
+    described = {"size": SIZE, "windows": [WINDOW._asdict()], "patch": patch}
+    write_json(folder / "run.json", {"input": described, "classes": [c.key for c in CLASSES]})
+    predictor = Predictor.load(folder, batch=4, precision=precision)
+    found, _ = find([archive])
+    hu = found[0].read().hu
+    scans.predict_scans(found, predictor, folder / "first", scans.Settings())  # compiles
+    began = time.perf_counter()
+    for _ in predictor.planes(hu):
+        pass
+    network = time.perf_counter() - began
+    began = time.perf_counter()
+    _, failed = scans.predict_scans(found, predictor, folder / "scans", scans.Settings())
+    seconds = (time.perf_counter() - began) / len(found)
+    assert not failed, failed
+    return Cost(seconds, network, _peak_mb())
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _show(what: str, cost: Cost) -> float:
+    print(
+        f"{what}: {cost.seconds:.1f} s a scan, {60 / cost.seconds:.2f} scans a minute, "
+        f"network alone {cost.network:.1f} s, peak {cost.peak_mb:.0f} MB ({machine()})",
+        flush=True,
+    )
+    return cost.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one scan, bfloat16 only")
+    quick = parser.parse_args().quick
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        spec = PhantomSpec(cases=1 if quick else 3, size=SIZE, slices=PLANES, seed=1)
+        write_archive(place / "scans.zip", spec)
+        ways = [("patches", PATCH, "bfloat16"), ("whole slices", None, "bfloat16")]
+        ways += [] if quick else [("patches", PATCH, "float32")]
+        seed = _show("the seed's way", in_own_process(seed_way, place / "scans.zip", place))
+        ours = []
+        for number, (trained, patch, precision) in enumerate(ways):
+            folder = place / str(number)
+            folder.mkdir()
+            cost = in_own_process(our_way, place / "scans.zip", folder, patch, precision)
+            ours.append(_show(f"ours, trained on {trained}, {precision}", cost))
+            print(f"  the seed's seconds a scan over ours {seed / ours[-1]:.2f}")
+    print(f"inference ratio {seed / min(ours):.2f}")
+
+
+if __name__ == "__main__":
+    main()
