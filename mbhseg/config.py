@@ -239,6 +239,13 @@ def runs(config: Mapping[str, Any]) -> list[str]:
     return [Run(*parts).name for parts in product]
 
 
+def sweeps(config: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Each experiment that trains with each seed: what the folds are pooled over."""
+    build = config["build"]
+    trained = [name for name in build["experiments"] if weights(config, name) is None]
+    return list(itertools.product(trained, build["seeds"]))
+
+
 def scans(config: Mapping[str, Any]) -> list[str]:
     """The user's own scans: files and folders, as given."""
     given = config["scans"]

@@ -101,7 +101,7 @@ def assemble(
                     raise InputError(image.path, "has no mask", "Run rasterize again")
                 places = [f"{subset}/{kind}/{slice_name(case, index)}" for kind in KINDS]
                 for png, place in zip((image, mask), places, strict=True):
-                    _link(png.path, partial / place)
+                    link(png.path, partial / place)
                 paths = [f"{inside}/{place}" for place in places]
                 rows.append((subset, case, index, *paths, mask.classes, image.sha256, mask.sha256))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -138,7 +138,7 @@ def assemble_annotations(
             (partial / kind).mkdir()
             for (case, index), png in gather(shards, kind).items():
                 place = f"{kind}/{slice_name(case, index)}"
-                _link(png.path, partial / place)
+                link(png.path, partial / place)
                 rows.append((case, index, kind, f"{inside}/{place}", png.classes, png.sha256))
     table = pd.DataFrame(sorted(rows), columns=list(ANNOTATION_COLUMNS))
     write_table(out_table, table)
@@ -156,7 +156,7 @@ def _slices_of(split: pd.DataFrame, subset: str, images: Mapping[SliceId, Png]) 
     return sorted(stated | {key for key in images if key[0] in whole})
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Hard-link, or copy where the file system will not link."""
     try:
         try:

@@ -25,6 +25,7 @@ except settings.ConfigError as error:
 
 DATASETS = config["build"]["datasets"]
 RUNS = settings.runs(config)
+SWEEPS = settings.sweeps(config)
 SCORED = [*RUNS, *config["foreign"]]
 IMPORTED_RUNS = [
     run for run in RUNS if settings.weights(config, Run.parse(run).experiment)
@@ -145,6 +146,17 @@ def fold_table(wildcards):
     """The fold that the run trains on; for a foreign system, whose test set it is scored on."""
     fold = settings.fold_of(config, wildcards.run)
     return f"results/{wildcards.dataset}/split/fold{fold}.tsv"
+
+
+def of_each_fold(pattern):
+    """Input function or param: the pattern for each fold's run of an experiment and seed."""
+    return lambda wildcards: [
+        pattern.format(
+            dataset=wildcards.dataset,
+            run=Run(wildcards.experiment, fold, wildcards.seed).name,
+        )
+        for fold in FOLDS
+    ]
 
 
 def chosen_postprocessing(wildcards):

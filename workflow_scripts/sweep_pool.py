@@ -1,0 +1,23 @@
+"""Rule pool: the validation predictions of all folds in one folder."""
+
+from pathlib import Path
+from typing import Any
+
+from mbhseg.files import read_table, write_table
+from mbhseg.job import run
+from mbhseg.sweeps import Fold, pool
+
+
+def main(job: Any) -> None:
+    found = job.input
+    folds = [
+        Fold(name, read_table(table), Path(folder), read_table(manifest))
+        for name, table, folder, manifest in zip(
+            job.params.runs, found.folds, found.predictions, found.manifests, strict=True
+        )
+    ]
+    write_table(job.output.manifest, pool(folds, job.output.predictions, job.output.table))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

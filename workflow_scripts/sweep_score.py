@@ -1,0 +1,24 @@
+"""Rule score_pool: scores of a pooled cross-validation."""
+
+from typing import Any
+
+from mbhseg import evaluation
+from mbhseg.job import run
+from mbhseg.sweeps import SUBSET
+
+
+def main(job: Any) -> None:
+    evaluation.run(
+        archive_path=job.input.archive,
+        split_table=job.input.table,
+        subset=SUBSET,
+        predictions=job.input.predictions,
+        run_name=job.params.name,
+        out_folder=job.params.folder,
+        consensus=job.params.consensus,
+        processes=job.threads,
+    )
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,20 @@
+"""Rule oof_table: the pooled cross-validations of all experiments and seeds side by side."""
+
+from typing import Any
+
+from mbhseg.files import read_json, write_table
+from mbhseg.job import run
+from mbhseg.sweeps import score_rows, score_table
+
+
+def main(job: Any) -> None:
+    rows = [
+        row
+        for (experiment, seed), summary in zip(job.params.sweeps, job.input.scores, strict=True)
+        for row in score_rows(experiment, seed, read_json(summary))
+    ]
+    write_table(job.output.table, score_table(rows))
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
