@@ -238,7 +238,7 @@ def run_report(
 
 
 def _chosen(settings: dict[str, Any]) -> list[Fact]:
-    """What post-processing.json chose, in words."""
+    """What postprocess.json chose, in words."""
     least = ", ".join(f"{key} {as_text(ml)}" for key, ml in settings["min_ml"].items() if ml)
     on = settings["chosen_on"]
     return [

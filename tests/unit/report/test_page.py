@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 import pytest
 
+from mbhseg import evaluation, selection
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_json, read_table, write_json, write_table
@@ -222,6 +223,31 @@ def test_scores_on_the_page_are_those_of_the_evaluation(page, drawn):
     background = sum(summary["confusion"][0]) / sum(map(sum, summary["confusion"]))
     assert f"finds no bleed at all scores {background:.4f}" in text
     assert f"{summary['legacy']['all_slices']['dice_coef_multiclass']:.4f} on labels" in text
+
+
+def test_post_processing_is_shown_beside_the_prediction(archive_path, drawn, tmp_path, settings):
+    root = tmp_path / "results"
+    shutil.copytree(drawn, root)
+    fold, labels = root / "split/fold0.tsv", root / f"predictions/{RUN}/test"
+    chosen = root / f"models/{RUN}/postprocess.json"
+    sizes = [0.01, 0.05, 0.2]
+    selection.run(archive_path, fold, "test", labels, chosen, min_ml=sizes, reconcile=True)
+    choice = read_json(chosen)
+    assert any(choice["min_ml"].values())  # the model has small false components
+    folder = root / "evaluation" / RUN
+    evaluation.run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
+    build(tmp_path / "report", root, "phantom", [RUN], **settings)
+    page = Page((tmp_path / "report" / INDEX).read_text(encoding="utf-8"))
+    summary = read_json(folder / "summary.json")
+    raw, done = (summary[kind]["consensus"] for kind in ("model", "processed"))
+    assert raw["macro"]["dice_nnunet"] < done["macro"]["dice_nnunet"]
+    for key in (*KEYS, ANY):
+        row = page.row(key, "model / rater", "macro", "rater to others")
+        for cell, group in ((row[3], raw), (row[4], done)):
+            value = group["classes"][key]["dice_nnunet"]
+            assert cell.startswith("–" if value is None else f"{value:.3f}"), key
+    assert page.row(f"{RUN}, post-processed")[4].startswith(f"{done['macro']['dice_nnunet']:.3f}")
+    assert ("dd", f"{choice['chosen_on']['n_cases']} test cases") in page.texts
 
 
 def test_several_runs_have_pages_of_their_own(several):
