@@ -5,7 +5,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"  # also with --directory and as a module
+configfile: f"{workflow.basedir}/config/config.yaml"  # also with --directory
 
 
 include: "rules/common.smk"

@@ -3,19 +3,25 @@
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, workflow.basedir)  # the library lies beside the Snakefile
+# beside our Snakefile, which is not the main one where another workflow uses this as a module
+BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+
+sys.path.insert(0, str(BASE))  # the library lies there
 
 from mbhseg import config as settings
 from mbhseg.provenance import code_digest, note_command
 from mbhseg.runs import ENSEMBLE, NAME, RUN, Run
 
-BASE = Path(workflow.basedir)
-
 SCHEMAS = BASE / "config" / "schemas"
 
-in_order = settings.typed(config, settings.schema(SCHEMAS))
+# a workflow that uses this as a module gives its own config in place of ours
+complete = settings.merged(
+    yaml.safe_load((BASE / "config" / "config.yaml").read_text()), config
+)
+in_order = settings.typed(complete, settings.schema(SCHEMAS))
 config.clear()  # so that the keys take the schema's order
 config.update(in_order)
 try:
