@@ -109,7 +109,12 @@ rule compare:
         ),
     output:
         runs="results/{dataset}/comparison/runs.csv",
-        experiments="results/{dataset}/comparison/experiments.csv",
+        experiments=report(
+            "results/{dataset}/comparison/experiments.csv",
+            caption="../report/comparison.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "what": "comparison"},
+        ),
         differences="results/{dataset}/comparison/differences.csv",
     log:
         "results/logs/{dataset}/compare.log",

@@ -183,6 +183,7 @@ def test_reference_values_of_deepminds_tool(seed, spacing, nsd, hd95):
     assert [scores[column] for column in COLUMNS] == pytest.approx([*nsd, hd95], abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")  # its own of scipy
 @pytest.mark.parametrize("seed", range(20))
 def test_deepminds_tool(seed):
     tool = pytest.importorskip("surface_distance", reason="surface-distance is not installed")

@@ -26,6 +26,9 @@ def test_every_public_artifact_is_there(finished):
         *(f"models/{run}/previews", f"predictions/{run}/test/png/masks"),
         *(f"predictions/{run}/test/png/overlays", "agreement/summary.json"),
         *(f"evaluation/{run}/cases.csv", f"evaluation/{run}/summary.json", "report/index.html"),
+        *(f"models/{run}/postprocess.json", f"evaluation/{run}/processed.csv"),
+        *(f"evaluation/{run}/{n}.csv" for n in ("ceiling", "groups", "organisers", "calibration")),
+        *(f"comparison/{n}.csv" for n in ("runs", "experiments", "differences")),
         *(f"evaluation/{run}/model_card.md", f"evaluation/{run}/volumes.png"),
         *("provenance.json", "ro-crate-metadata.json"),
     ):
@@ -47,6 +50,7 @@ def test_rulegraph_and_report_work(finished):
     labels = [json.loads(text) for text in re.findall(r'"labels": (\{[^}]*\})', main)]
     shown = {entry.get("what") for entry in labels}
     assert {"scores", "case by case", "volumes", "calibration", "confusion", "page"} <= shown
+    assert "comparison" in shown
     captions = re.findall(r'"caption": "(.*?[^\\])"', main)
     assert len(captions) == len(labels)
     assert all("tiny" in caption for caption in captions)
