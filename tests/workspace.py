@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mbhseg.comparison import check, compare
+
 REPO = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "profiles", "report")
 TINY = REPO / "tests" / "workflow" / "tiny.yaml"
@@ -55,3 +57,15 @@ class Workspace:
             return {}
         table = text.split("Job stats:")[1].split("total")[0]
         return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def assert_same_results(finished: Workspace, root: Path) -> None:
+    """Whatever a run has made below `root` is, byte for byte, what the finished one has.
+
+    Other tests may have made more in the finished one. Times and logs are no part of it.
+    """
+    here, there = finished.root / "results", root / "results"
+    table = compare(here, there)
+    table = table[table["status"] != "only left"]
+    check(table, here, there)
+    assert "tiny/models/flexunet-f0-s1/model.keras" in set(table["file"])
