@@ -167,6 +167,12 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                     f"config: training.targets {targets} of experiment {name} needs the raters' "
                     "own masks. Set raters.masks: true"
                 )
+            batch, gpus = (chosen["training"][key] for key in ("batch", "gpus"))
+            if gpus > 1 and (batch == "probe" or batch % gpus):
+                yield (
+                    f"config: training.batch {batch} of experiment {name} is no multiple of "
+                    f"training.gpus, {gpus}, which divide it among them"
+                )
             if heads > max(0, levels - 2):
                 yield (
                     f"config: training.deep_supervision {heads} of experiment {name} is above "

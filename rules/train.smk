@@ -36,7 +36,7 @@ rule train:
     resources:
         mem_mb=grows(6000),
         runtime=grows(1440),
-        gpu=1,
+        gpu=lambda wildcards: recipe_of(wildcards)["training"]["gpus"],
     params:
         recipe=recipe_of,
         size=config["slices"]["size"],

@@ -27,6 +27,11 @@ def direction(monitor: str) -> str:
     return "min" if monitor.endswith("loss") else "max"
 
 
+def _number(value: Any) -> float:
+    """The value of a scalar variable, also of one that lies on several devices."""
+    return float(keras.ops.convert_to_numpy(value))
+
+
 class AverageWeights(keras.callbacks.Callback):
     """From an epoch's end to the next one's begin the model holds the average of its weights.
 
@@ -100,7 +105,7 @@ class Validate(keras.callbacks.Callback):
         )
         assert logs is not None  # Keras passes the epoch's logs
         logs |= found.scores
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["learning_rate"] = _number(self.model.optimizer.learning_rate)
         if draw:
             self._previews.add(epoch + 1, found.kept)
 

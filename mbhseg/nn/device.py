@@ -3,9 +3,11 @@
 The one module that needs TensorFlow itself and not only Keras.
 """
 
+import contextlib
+import functools
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,49 @@ def describe() -> dict[str, Any]:
     if found:
         return {"kind": "gpu", "name": found[0], "count": len(found)}
     return {"kind": "cpu", "name": _cpu_name(), "count": 1}
+
+
+def scope(count: int) -> contextlib.AbstractContextManager[Any]:
+    """Where to build and compile a network that `count` GPUs of this machine train together.
+
+    Every batch is divided among them and their gradients are summed, by
+    tf.distribute.MirroredStrategy, which is Keras' way with TensorFlow. Losses that pool a batch,
+    such as soft Dice, pool each GPU's part of it, and a norm clips each part's gradients. Where
+    there is no GPU, CPU devices count, of which TensorFlow has one unless told otherwise.
+
+    Raises InputError if there are not as many.
+    """
+    if count == 1:
+        return contextlib.nullcontext()
+    names = [device.name for device in _logical_devices()]
+    if count > len(names):
+        found = len(tf.config.list_logical_devices("GPU"))
+        raise InputError(
+            "training.gpus",
+            f"asks for {count} and TensorFlow sees {found} here",
+            "Lower it, or ask the cluster for as many",
+        )
+    return _strategy(tuple(names[:count])).scope()
+
+
+def _logical_devices() -> list[Any]:
+    return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+
+
+@functools.cache
+def _strategy(names: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(names)
+
+
+def as_dataset(begin: Callable[[], Iterator[Any]], example: Any) -> tf.data.Dataset:
+    """What `begin` iterates over, as data that `fit` may divide among the devices of a `scope`.
+
+    Each iteration begins anew: with several devices `fit` takes a look at the first batch and then
+    starts again, which would lose batches of a plain iterator. `example` is a batch; all of
+    them have its arrays' types and shapes, but for the first axis.
+    """
+    signature = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in example)
+    return tf.data.Dataset.from_generator(begin, output_signature=signature)
 
 
 def check(*, require_gpu: bool) -> None:

@@ -42,9 +42,9 @@ class TrainingFeed:
     targets: "consensus"; "random_rater", for each draw of a slice one of its raters; or "soft", the
     votes of all its raters. The latter two draw slices by the classes that any rater drew.
     patch: the part of each augmented slice that is given; None gives whole slices.
+    devices: how many share a batch; an epoch leaves out the slices that they cannot share evenly.
 
-    Iterating starts at batch `first_step` of `first_epoch` and may be done once. `close` ends the
-    threads.
+    Iterating starts at batch `first_step` of `first_epoch`. `close` ends the threads.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class TrainingFeed:
         first_step: int = 0,
         threads: int = 1,
         ahead: int = 4,
+        devices: int = 1,
     ) -> None:
         self._store, self._indices = store, np.asarray(indices, np.int64)
         self._targets, self._patch = targets, patch
@@ -72,14 +73,15 @@ class TrainingFeed:
         self._windows, self._seed = tuple(windows), seed
         self._first_epoch, self._first_step = first_epoch, first_step
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feed")
-        self._ahead = ahead
+        self._ahead, self._devices = ahead, devices
         self._closed = False
         self._lock = threading.Lock()
         self.seconds_waited = 0.0
 
     @property
     def slices_per_epoch(self) -> int:
-        return epoch_length(len(self._indices), self._sampling)
+        length = epoch_length(len(self._indices), self._sampling)
+        return max(length // self._devices, 1) * self._devices
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,7 +91,7 @@ class TrainingFeed:
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Indices into the store that `epoch` (from 0) draws, in order."""
         drawn = epoch_order(self._classes, self._sampling, seed=self._seed, epoch=epoch)
-        return self._indices[drawn]
+        return np.resize(self._indices[drawn], self.slices_per_epoch)
 
     def make_batch(self, epoch: int, step: int) -> Batch:
         """Batch `step` of `epoch`, made here and now."""

@@ -135,6 +135,7 @@ class TrainingRecipe:
     threads: int = 2
     probe: ProbeRecipe = field(default_factory=ProbeRecipe)
     deterministic: bool = True
+    gpus: int = 1
     require_gpu: bool = False
 
     @classmethod

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from mbhseg.errors import Stopped
+from mbhseg.nn import device
 from mbhseg.nn.callbacks import (
     AverageWeights,
     EpochTimes,
@@ -89,6 +90,7 @@ class Session:
             patch=patch,
             first_epoch=epoch,
             first_step=step,
+            devices=recipe.gpus,
         )
         self._loss: Loss = make_loss(
             recipe.loss.name,
@@ -100,7 +102,16 @@ class Session:
         )
         # a second model on the same layers is compiled, so that the one that is saved
         # carries neither optimizer nor loss, nor auxiliary heads
-        self._trainer = with_heads(model, recipe.deep_supervision, seed)
+        self._example = self._feed.make_batch(0, 0)
+        with device.scope(recipe.gpus):
+            self._trainer = with_heads(model, recipe.deep_supervision, seed)
+            self._compile()
+        self._trainer.skipped = step
+        self._interrupt = Interrupt()
+        self._make_callbacks(outputs, title)
+
+    def _compile(self) -> None:
+        recipe, some = self._recipe, self._example
         self._trainer.compile(
             optimizer=make_optimizer(
                 recipe.optimizer,
@@ -112,11 +123,12 @@ class Session:
             metrics=[METRICS[name] for name in recipe.metrics],
             jit_compile=False,  # XLA measured slower on CPUs, and compiles anew for a last batch
         )
-        some = self._feed.make_batch(0, 0)
         self._trainer.make_variables(some.images[:1], some.labels[:1])
-        self._trainer.skipped = step
-        self._interrupt = Interrupt()
-        self._make_callbacks(outputs, title)
+
+    def _data(self) -> Any:
+        if self._recipe.gpus == 1:
+            return iter(self._feed)
+        return device.as_dataset(lambda: iter(self._feed), self._example)
 
     def _make_callbacks(self, outputs: TrainOutputs, title: str) -> None:
         recipe, valid = self._recipe, self._store.subset("valid")
@@ -197,7 +209,7 @@ class Session:
         with self._interrupt:
             try:
                 self._trainer.fit(
-                    iter(self._feed),
+                    self._data(),
                     initial_epoch=self._ledger.position[0],
                     epochs=self._recipe.epochs,
                     steps_per_epoch=self._feed.steps_per_epoch,

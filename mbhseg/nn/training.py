@@ -105,14 +105,15 @@ def train(
     seed = int(identity["seed"])
     keras.utils.set_random_seed(seed)  # for networks whose layers have no seeds of their own
     settled = ledger.settle(lambda: _settle(recipe))
-    model = build_model(
-        network,
-        size=size if patch is None else None,
-        channels=CHANNELS,
-        classes=len(CLASSES),
-        dtype=settled["precision"],
-        seed=seed,
-    )
+    with device.scope(recipe.gpus):
+        model = build_model(
+            network,
+            size=size if patch is None else None,
+            channels=CHANNELS,
+            classes=len(CLASSES),
+            dtype=settled["precision"],
+            seed=seed,
+        )
     if recipe.start_from is not None:
         copy_weights(load_model(recipe.start_from), model, recipe.start_from)
     if recipe.summary:

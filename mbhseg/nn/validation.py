@@ -51,6 +51,7 @@ def validate(
         each()
         seen = cover(images, patch).place if patch is not None else np.s_[:, :]
         probabilities = model.predict_on_batch(np.ascontiguousarray(images[:, *seen]))
+        probabilities = probabilities[: len(images)]  # each of several GPUs gives all of them
         value = np.asarray(keras.ops.mean(loss(labels[:, *seen], probabilities)))
         losses.append((float(value), len(part)))
         predicted = np.zeros_like(labels)

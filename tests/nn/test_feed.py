@@ -222,6 +222,16 @@ def test_classes_of_the_table_decide_what_is_drawn(toy, tmp_path):
     assert set(source.order(0)) <= set(np.flatnonzero(one))
 
 
+def test_devices_share_every_batch_evenly(store):
+    sampling = SamplingRecipe(foreground=None, slices_per_epoch=15)
+    whole, shared = (feed(store, batch=8, sampling=sampling, devices=n) for n in (1, 4))
+    assert whole.slices_per_epoch == 15
+    assert shared.slices_per_epoch == 12
+    np.testing.assert_array_equal(shared.order(3), whole.order(3)[:12])
+    sizes = [len(shared.make_batch(0, step).images) for step in range(shared.steps_per_epoch)]
+    assert sizes == [8, 4]
+
+
 @pytest.fixture
 def rated(toy, toy_raters, tmp_path):
     table, root = toy

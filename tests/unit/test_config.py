@@ -54,6 +54,7 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         ),
         ("slices.channels", ["brain", "bone"], "slices.channels names 2 windows"),
         ("slices.size", 500, "slices.size 500 is not divisible by"),
+        ("training.gpus", 3, "training.batch 8 of experiment flexunet is no multiple of"),
         ("build.folds", [5], "fold 5 is not below split.folds, 5"),
         ("build.datasets", ["mbhseg24"], "mbhseg24 is not defined. Did you mean mbhseg25?"),
         ("build.experiments", ["flexnet"], "flexnet is not defined. Did you mean flexunet?"),
