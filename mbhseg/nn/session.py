@@ -78,6 +78,7 @@ class Session:
         self._recipe, self._store, self._ledger = recipe, store, ledger
         self._patch = patch
         epoch, step = ledger.position
+        threads = recipe.threads if device.gpus() else 1  # beside a GPU the cores are free
         self._feed = TrainingFeed(
             store,
             store.subset("train"),
@@ -90,6 +91,8 @@ class Session:
             patch=patch,
             first_epoch=epoch,
             first_step=step,
+            threads=threads,
+            ahead=max(4, 2 * threads),
             devices=recipe.gpus,
         )
         self._loss: Loss = make_loss(
