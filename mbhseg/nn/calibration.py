@@ -32,7 +32,7 @@ def calibrate(archive_path: str | Path, cases: Sequence[str], predictor: Planes)
     """
     with Archive(archive_path) as archive:
         voxels = [
-            _case_voxels(archive, case, predictor)
+            case_voxels(archive, case, predictor)
             for case in progress(sorted(cases), label="calibrate", unit="scans")
         ]
     found = temperature.fit(voxels)
@@ -50,7 +50,11 @@ def calibrate(archive_path: str | Path, cases: Sequence[str], predictor: Planes)
     }
 
 
-def _case_voxels(archive: Archive, case: str, predictor: Planes) -> Voxels:
+def case_voxels(archive: Archive, case: str, predictor: Planes) -> Voxels:
+    """The case's voxels as `calibrate` takes them; none if no rater drew anything.
+
+    Raises InputError if the case cannot be read.
+    """
     files = find_case(archive, case)
     scan = archive.nifti(files.image)
     hu = image_array(scan)

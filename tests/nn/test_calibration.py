@@ -5,7 +5,7 @@ import pytest
 
 from mbhseg.archive import Archive
 from mbhseg.errors import InputError
-from mbhseg.nn.calibration import _case_voxels, calibrate
+from mbhseg.nn.calibration import case_voxels, calibrate
 from mbhseg.nn.inference import Predictor
 from mbhseg.temperature import soften
 from mbhseg.windows import Window
@@ -39,7 +39,7 @@ def test_calibrates_on_raters(tiny_set):  # noqa: F811
 def test_the_voxels_are_those_near_a_drawing(tiny_set):  # noqa: F811
     case = "ID_0000000a_ID_000000000a"
     with Archive(tiny_set.path) as archive:
-        voxels = _case_voxels(archive, case, predictor())
+        voxels = case_voxels(archive, case, predictor())
     raters = list(tiny_set.cases[case].labels.values())
     drawn = sum(int((labels > 0).sum()) for labels in raters)
     assert int((voxels.labels > 0).sum()) == drawn  # every drawn voxel is in
