@@ -58,29 +58,27 @@ def test_editing_a_comment_or_a_docstring_reruns_nothing(finished):
         assert finished.planned() == {}
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "mbhseg/raster.py",
-        "workflow_scripts/train_model.py",
-        "config/config.yaml",
-        "envs/train.yaml",
-        "results/tiny/raw/archive.zip",
-        "results/tiny/inventory/cases.tsv",
-        "results/tiny/inventory/usable.tsv",
-        "results/tiny/dataset.tsv",
-        "results/tiny/split/fold0.tsv",
-        "results/tiny/models/flexunet-f0-s1/model.keras",
-    ],
+TOUCHED = (
+    *("mbhseg/raster.py", "workflow_scripts/train_model.py", "rules/train.smk", "Snakefile"),
+    *("config/config.yaml", "envs/train.yaml", "profiles/default/config.yaml"),
+    *("results/tiny/raw/archive.zip", "results/tiny/inventory/cases.tsv"),
+    *("results/tiny/inventory/usable.tsv", "results/tiny/dataset.tsv"),
+    "results/tiny/split/fold0.tsv",
+    "results/tiny/models/flexunet-f0-s1/model.keras",
 )
-def test_touching_a_file_reruns_nothing(finished, file):
-    path = finished.root / file
-    times = path.stat()
-    os.utime(path)
+
+
+def test_touching_files_reruns_nothing(finished):
+    """As a clone does, which gives every file of the code the time of day."""
+    paths = [finished.root / file for file in TOUCHED]
+    times = [path.stat() for path in paths]
+    for path in paths:
+        os.utime(path)
     try:
         assert finished.planned() == {}
     finally:
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        for path, was in zip(paths, times, strict=True):
+            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
 
 
 @pytest.mark.parametrize(
@@ -114,3 +112,137 @@ def test_a_deleted_output_is_made_again(finished):
     finally:
         shutil.rmtree(folder)
         kept.rename(folder)
+
+
+# The rest of the table, a dry run each. Sets are exact: nothing is missing, nothing is needless.
+SCORED = EVALUATED | {"postprocess"}
+SLICED = ASSEMBLED | {"slice"}
+INSPECTED = RASTERIZED | PREPARED | {"inspect", "inventory", "gate"}
+AGREED = RECORDED | {"agreement", "figures", "report"}
+REPORTED = RECORDED | {"report"}
+USED = RASTERIZED | PREPARED
+MODEL = "results/tiny/models/flexunet-f0-s1/model.keras"
+
+EDITED = {
+    "mbhseg/phantom/density.py": INSPECTED | {"make_phantom"},
+    "mbhseg/files.py": INSPECTED | {"make_phantom"},
+    "mbhseg/inspection.py": INSPECTED,
+    "mbhseg/agreement.py": AGREED | SCORED | {"agree"},
+    "mbhseg/nn/inference.py": INFERRED,
+    "mbhseg/nn/legacy.py": REPORTED | {"legacy"},
+    "mbhseg/postprocess.py": SCORED,
+    "mbhseg/figures/scores.py": REPORTED | {"score_figures"},
+    "mbhseg/report/card.py": REPORTED | {"model_card"},
+    "mbhseg/report/page.py": REPORTED,
+    "mbhseg/report/templates/index.html.j2": REPORTED | {"model_card"},
+    "mbhseg/crate.py": RECORDED,
+    "mbhseg/cli.py": set(),
+    "mbhseg/plan.py": set(),
+    "mbhseg/acquire/huggingface.py": set(),  # the phantom is not fetched
+    "workflow_scripts/agree_summary.py": AGREED,
+    "workflow_scripts/report_page.py": REPORTED,
+    "envs/report.yaml": set(),  # without --use-conda no job runs in it
+    "profiles/default/config.yaml": set(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", EDITED)
+def test_an_edit_reruns_what_is_made_with_the_file(finished, file):
+    path = finished.root / file
+    text = path.read_text()
+    first = "\nimport " if "\nimport " in text else "\nfrom "
+    with edited(path, first, f"\n_NEW = 1{first}") if path.suffix == ".py" else appended(path):
+        assert set(finished.planned()) == EDITED[file]
+
+
+@contextlib.contextmanager
+def appended(path):
+    """A file with a byte more, and put back with its times."""
+    data, times = path.read_bytes(), path.stat()
+    path.write_bytes(data + b"\n")
+    try:
+        yield
+    finally:
+        path.write_bytes(data)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+SET = {
+    "slices={keep: bleeding}": SLICED | {"rasterize", "annotations", "split", "leakage"},
+    "raters={method: union}": RASTERIZED | {"agree", "agreement"},
+    "split={folds: 3}": ASSEMBLED | {"split", "leakage"},
+    "windows={bone: {level: 500, width: 2000}}": SLICED,
+    "windows={extra: {level: 500, width: 2000}}": REPORTED,  # which prints the settings
+    "training={epochs: 2}": TRAINED,
+    "inference={precision: float32}": INFERRED,
+    "experiments={flexunet: {}, other: {training: {epochs: 2}}}": REPORTED,
+    # The engine runs whatever follows a job that runs, even if its output turns out the same.
+    "shards=4": INSPECTED,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", SET)
+def test_another_setting_reruns_what_reads_it(finished, setting):
+    assert set(finished.planned("--config", setting)) == SET[setting]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["build={seeds: [1, 2]}", "build={folds: [0, 1]}"])
+def test_another_run_leaves_the_first_alone(finished, setting):
+    planned = finished.planned("--config", setting)
+    assert set(planned) == TRAINED
+    one = ("train", "legacy", "postprocess", "evaluate", "score_figures", "model_card")
+    assert {planned[rule] for rule in one} == {1}
+    assert planned["infer"] == 2  # its validation and its test cases
+
+
+REMOVED = {
+    "results/tiny/raw/archive.zip": INSPECTED | {"make_phantom"},
+    "results/tiny/agreement/summary.json": AGREED,
+    "results/tiny/dataset": ASSEMBLED,
+    MODEL: TRAINED,
+    "results/tiny/predictions/flexunet-f0-s1/test": INFERRED - {"postprocess"},
+    "results/tiny/report": REPORTED,
+    "results/tiny/cache": set(),
+    "results/benchmarks": set(),
+    "results/logs/tiny": set(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REMOVED)
+def test_what_is_removed_is_made_again_if_anything_reads_it(finished, name):
+    path, kept = finished.root / name, finished.root / "kept"
+    path.rename(kept)
+    try:
+        assert set(finished.planned()) == REMOVED[name]
+    finally:
+        kept.rename(path)
+
+
+CHANGED = {
+    "results/tiny/raw/archive.zip": INSPECTED,
+    "results/tiny/inventory/usable.tsv": USED,
+    "results/tiny/split/fold0.tsv": ASSEMBLED | {"leakage"},
+    MODEL: TRAINED - {"train"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHANGED)
+def test_other_bytes_rerun_what_reads_them(finished, name):
+    with appended(finished.root / name):
+        assert set(finished.planned()) == CHANGED[name]
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_moved_reruns_nothing(finished, monkeypatch):
+    home = finished.root
+    away = home.rename(home.with_name("moved"))
+    monkeypatch.setattr(finished, "root", away)
+    try:
+        assert finished.planned() == {}
+    finally:
+        away.rename(home)
