@@ -15,6 +15,7 @@ from tests.nn.conftest import SIZE, WINDOW, outputs_in, write_slices
 
 COSINE = {
     "epochs": 12,
+    "patch": [0.75, 0.625],
     "batch": 2,
     "optimizer": {"learning_rate": 0.01, "ema": 0.95},
     "sampling": {"foreground": 0.5, "slices_per_epoch": 60},
