@@ -5,7 +5,7 @@ BIN := .venv/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STAMP := .venv/.locked
 
-.PHONY: demo plan doctor test slow lint format bench lock envs clean
+.PHONY: demo plan doctor bundle test slow lint format bench lock envs clean
 
 # --no-deps: the lock is complete, and pip would look for newer releases of `package[extra]`, which have no hash
 $(STAMP): requirements.lock
@@ -22,6 +22,9 @@ plan: $(STAMP)  ## what a run with config/config.yaml would do, why, and for how
 
 doctor:  ## what is wrong with this machine; needs nothing installed
 	@$(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) -m mbhseg doctor
+
+bundle: $(STAMP)  ## code, data and wheels for a machine without a network, in bundle/
+	$(BIN)/python tools/bundle.py bundle
 
 test: $(STAMP)  ## the tests, with coverage
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup --no-loadscope-reorder \

@@ -1,6 +1,7 @@
 """Two folders of results held against each other, file by file."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ def compare(left: str | Path, right: str | Path) -> pd.DataFrame:
     """Compare two results folders (`results/`, or `results/<dataset>/` of two runs).
 
     Columns file (relative, `/`) and status: `same` bytes; `same but for times` for a JSON file
-    that differs only in what tells when and where it was made (`RUNTIME_KEYS`), and for a
-    manifest that lists such a file; `differs`; `only left`; `only right`. Sorted by file. Logs,
-    benchmarks and provenance are left out, as are the engine's own files (names that begin with
-    a dot). Two empty folders give no rows.
+    that differs only in what tells when and where it was made (`RUNTIME_KEYS`), for a page that
+    differs in the training time, commit or command line, and for a manifest that lists such a file;
+    `differs`; `only left`; `only right`. Sorted by file. Logs, benchmarks and provenance are left
+    out, as are the engine's own files (names that begin with a dot). Two empty folders give no
+    rows.
     Raises InputError if one of them is no folder.
     """
     first, second = (dict(_files(Path(side))) for side in (left, right))
@@ -62,7 +64,8 @@ def _status(left: Path | None, right: Path | None) -> str:
         return "only right" if left is None else "only left"
     if left.stat().st_size == right.stat().st_size and sha256(left) == sha256(right):
         return "same"
-    for suffix, read in ((".json", _timeless_json), (".tsv", _without_json)):
+    readers = ((".json", _timeless_json), (".tsv", _without_json), (".html", _timeless_page))
+    for suffix, read in readers:
         if left.suffix == suffix and read(left) == read(right):
             return "same but for times"
     return "differs"
@@ -71,6 +74,17 @@ def _status(left: Path | None, right: Path | None) -> str:
 def _without_json(path: Path) -> list[str]:
     """Lines of a table, without those of a manifest that hold the digest of a JSON file."""
     return [x for x in path.read_text().splitlines() if not x.split("\t")[0].endswith(".json")]
+
+
+# what the report's pages say of it: how long a training took, the code's commit, the command line
+_RUNTIME_HTML = re.compile(
+    r"<dt>training time</dt><dd>[^<]*</dd>|<div><dt>code</dt><dd>[^<]*</dd></div>"
+    r"|<h3>Command</h3>\s*<pre[^>]*><code>[^<]*</code></pre>"
+)
+
+
+def _timeless_page(path: Path) -> str:
+    return _RUNTIME_HTML.sub("", path.read_text(encoding="utf-8"))
 
 
 def _timeless_json(path: Path) -> Any:

@@ -101,3 +101,14 @@ def test_the_command_lists_what_differs(sides, capsys):
     assert "4 of 7 files are not those of" in said.err
     assert main(["compare", left, left, "--all"]) == 0
     assert "All 6 files are the same." in capsys.readouterr().out
+
+
+def test_a_page_may_tell_another_time_and_command(tmp_path):
+    page = "<p>{}</p><dt>training time</dt><dd>{}</dd><h3>Command</h3>\n<pre><code>{}</code></pre>"
+    for side, said in (("x", ("0.5", "3 s", "make demo")), ("y", ("0.5", "9 s", "snakemake"))):
+        _write(tmp_path / side, {"index.html": page.format(*said)})
+    (row,) = compare(tmp_path / "x", tmp_path / "y").itertuples()
+    assert row.status == "same but for times"
+    _write(tmp_path / "y", {"index.html": page.format("0.4", "9 s", "snakemake")})
+    (row,) = compare(tmp_path / "x", tmp_path / "y").itertuples()
+    assert row.status == "differs"

@@ -1,0 +1,20 @@
+# The workflow and its locked environment in one image:
+#   docker build -t mbhseg .                  (--build-arg GPU=1 for CUDA)
+#   docker run --rm -v "$PWD:/work" --shm-size=1g mbhseg --cores 8 --configfile /opt/mbhseg/config/demo.yaml
+# apptainer.def makes the same for clusters; a test holds the two together.
+FROM python:3.11-slim-bookworm
+ARG GPU=0
+COPY requirements.lock /opt/mbhseg/
+RUN pip install --no-cache-dir --no-deps --require-hashes -r /opt/mbhseg/requirements.lock
+RUN if [ "$GPU" = 1 ]; then pip install --no-cache-dir "tensorflow[and-cuda]==$(pip show tensorflow | sed -n 's/^Version: //p')"; fi
+COPY Snakefile /opt/mbhseg/
+COPY config /opt/mbhseg/config
+COPY envs /opt/mbhseg/envs
+COPY mbhseg /opt/mbhseg/mbhseg
+COPY profiles /opt/mbhseg/profiles
+COPY report /opt/mbhseg/report
+COPY rules /opt/mbhseg/rules
+COPY workflow_scripts /opt/mbhseg/workflow_scripts
+ENV PYTHONPATH=/opt/mbhseg
+WORKDIR /work
+ENTRYPOINT ["snakemake", "--snakefile", "/opt/mbhseg/Snakefile"]
