@@ -5,7 +5,7 @@ import pytest
 
 from mbhseg.archive import Archive
 from mbhseg.errors import InputError
-from mbhseg.nn.calibration import case_voxels, calibrate
+from mbhseg.nn.calibration import calibrate, case_voxels
 from mbhseg.nn.inference import Predictor
 from mbhseg.temperature import soften
 from mbhseg.windows import Window
