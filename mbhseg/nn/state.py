@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -137,6 +137,14 @@ class StateFolder:
         """Remove the folder; to be called when all that the state is needed for is complete."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def _opened(self, lock: Path) -> TextIO:
+        """The lock's file, in a folder that another process may remove at any time."""
+        while True:
+            with disk_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return open(lock, "a+")
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Let no other process train this run meanwhile.
@@ -146,14 +154,11 @@ class StateFolder:
         on another machine.
         """
         lock = self.path / "lock"
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
         asked, deadline = False, time.monotonic() + _PATIENCE_S
         while True:
-            with open(lock, "a+") as stream:
+            with self._opened(lock) as stream:
                 if _locked(stream.fileno()):
                     if not _same_file(lock, stream.fileno()):
-                        self.path.mkdir(parents=True, exist_ok=True)
                         continue  # its last holder has removed it
                     stream.truncate(0)
                     stream.write(f"{os.getpid()} {socket.gethostname()}\n")

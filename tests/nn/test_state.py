@@ -119,6 +119,8 @@ import signal, sys, time
 from mbhseg.nn.state import StateFolder
 if sys.argv[2] == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if sys.argv[2] == "done":
+    signal.signal(signal.SIGTERM, lambda *_: StateFolder(sys.argv[1]).clear() or sys.exit())
 with StateFolder(sys.argv[1]).held():
     print("held", flush=True)
     time.sleep(600)
@@ -143,6 +145,13 @@ def test_a_process_left_over_is_asked_to_end(tmp_path, repo, caplog):
         assert f"process {other.pid} trains this run still" in caplog.text
     with StateFolder(tmp_path).held():  # nothing is left of the lock
         pass
+
+
+def test_a_process_left_over_may_finish_meanwhile(tmp_path, repo):
+    other = hold(tmp_path / "state", repo, "done")  # it clears the folder and ends
+    with StateFolder(tmp_path / "state").held():
+        assert other.wait(timeout=60) == 0
+        StateFolder(tmp_path / "state").save(PRINT, TREE)
 
 
 def test_a_process_that_does_not_end_is_named(tmp_path, repo, monkeypatch):
