@@ -20,10 +20,10 @@ LOG = "results/logs/tiny/train/flexunet-f0-s1.log"
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory) -> Path:
-    """The tiny config with a training of half a minute, saved every tenth of a second."""
+    """The tiny config with a training of most of a minute, saved every tenth of a second."""
     config = yaml.safe_load(TINY.read_text())
     config["checkpoint"] = {"minutes": 0.1 / 60}
-    config["training"] |= {"epochs": 8, "optimizer": {"ema": 0.9}}
+    config["training"] |= {"epochs": 32, "optimizer": {"ema": 0.9}}
     config["training"] |= {"batch": 2, "sampling": {"slices_per_epoch": 120}}
     config["network"] |= {"filters": 8, "dropout": 0.2}
     path = tmp_path_factory.mktemp("config") / "longer.yaml"
