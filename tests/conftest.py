@@ -18,6 +18,7 @@ settings.load_profile("no_wall_time")
 REPO = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the tests out between processes by file, those of the one finished run together.
 

@@ -24,7 +24,7 @@ def test_an_experiment_learns_from_all_raters(finished):
 
 def test_folds_share_what_is_decoded(finished):
     """The other fold's training finds the slices of the first one."""
-    finished.snakemake("results/tiny/models/flexunet-f0-s1/model.keras", "--force")
+    finished.snakemake("results/tiny/models/flexunet-f0-s2/model.keras")
     before = {p: p.stat().st_mtime_ns for p in finished.root.glob("results/tiny/cache/*/*.npy")}
     assert before
     finished.snakemake("results/tiny/models/flexunet-f1-s1/model.keras")
