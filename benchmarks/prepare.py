@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from zlib_ng import gzip_ng
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
 
@@ -119,7 +119,7 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
 def inflate(data: bytes) -> None:
     """Inflate a gzip file over and over into one buffer, the least that can be done."""
     buffer = bytearray(2**20)
-    with igzip.open(io.BytesIO(data)) as stream:
+    with gzip_ng.open(io.BytesIO(data)) as stream:
         while stream.readinto(buffer):
             pass
 

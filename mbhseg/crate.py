@@ -18,7 +18,7 @@ from mbhseg.provenance import git_state, last_command, versions
 
 PACKAGES = (
     *("snakemake", "tensorflow", "keras", "numpy", "pandas", "scipy", "nibabel", "simpleitk"),
-    *("opencv-python-headless", "huggingface-hub", "isal", "matplotlib"),
+    *("opencv-python-headless", "huggingface-hub", "zlib-ng", "matplotlib"),
 )
 _LICENSE = "https://spdx.org/licenses/MIT"
 _TYPES = {

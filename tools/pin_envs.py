@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ENVS = Path(__file__).resolve().parent.parent / "envs"
 DATA = (
     *("numpy", "pandas", "scipy", "nibabel", "opencv-python-headless", "simpleitk"),
-    "isal",
+    "zlib-ng",
     *("huggingface-hub", "tqdm"),
 )
 ROOTS = {
