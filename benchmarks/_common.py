@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+import mbhseg.nn  # noqa: F401 (it sets up TensorFlow, which must not have been imported before)
 from mbhseg import config as settings
 from mbhseg.dataset import in_fold
 from mbhseg.files import read_table

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ settings.load_profile("no_wall_time")
 REPO = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist reads the marks: its own hook comes first otherwise
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Share the tests out between processes by file, those of the one finished run together.
 
     The longest group goes first, or one process would still be at it when the others are done.
@@ -29,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = folder if folder == "workflow" else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: "workflow" not in item.path.parts)
+    return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
 """Which arithmetic and which threads a machine is given."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mbhseg.errors import InputError
@@ -20,6 +24,25 @@ def test_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, flags, expecte
     monkeypatch.setattr(device.tf.config, "list_physical_devices", lambda kind: [])
     assert device.inference_policy("auto") == expected
     assert device.dtype_policy("auto") == device.PRECISIONS[expected]
+
+
+def test_onednn_computes_on_every_processor(repo):
+    """TensorFlow leaves it off on those without AVX-512 VNNI, where it is three times as fast."""
+    program = (
+        "import mbhseg.nn.device\n"
+        "from tensorflow.python.util import _pywrap_util_port\n"
+        "print(_pywrap_util_port.IsMklEnabled())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=repo,
+        env=environment,
+    )
+    assert done.stdout.strip() == "True"
 
 
 def test_an_unknown_precision_is_refused():
