@@ -101,20 +101,6 @@ def data_set(folder: Path, fold: int = 0) -> pd.DataFrame:
     return in_fold(read_table(place / "dataset.tsv"), read_table(place / f"split/fold{fold}.tsv"))
 
 
-def train_outputs(folder: Path) -> Any:
-    """Where a training in `folder` writes."""
-    from mbhseg.nn.training import TrainOutputs
-
-    return TrainOutputs(
-        model=folder / "model.keras",
-        history=folder / "history.csv",
-        curves=folder / "curves.png",
-        events=folder / "events.out.tfevents",
-        run_json=folder / "run.json",
-        previews=folder / "previews",
-    )
-
-
 class TestPatients:
     """The test patients of the data in a folder, and how well a model segments them."""
 
@@ -159,7 +145,7 @@ def train_recipe(
 ) -> dict[str, Any]:
     """Train `recipe` (network, training) into the folder `out`, to its last epoch; its run.json."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training import train
+    from mbhseg.nn.training import TrainOutputs, train
 
     changes = {"early_stopping": {"patience": None}, "previews": {"slices": 0}}
     train(
@@ -169,7 +155,7 @@ def train_recipe(
         training=settings.merged(recipe["training"], changes),
         input={"size": size, "windows": windows},
         identity={"run": f"r-f0-s{seed}", "experiment": "r", "fold": 0, "seed": seed},
-        outputs=train_outputs(out),
+        outputs=TrainOutputs.within(out),
         cache=cache,
         callbacks=callbacks,
     )

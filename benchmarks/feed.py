@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _common import in_own_process, machine, preset, train_outputs
+from _common import in_own_process, machine, preset
 
 PNGS = 64
 FEW = 200
@@ -132,7 +132,7 @@ def seconds_an_image(pngs: Path, names: list[str], size: int) -> float:
 def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -> dict[str, Any]:
     """Train for `steps` steps on `slices` slices; peaks in bytes, seconds, waiting."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training import train
+    from mbhseg.nn.training import TrainOutputs, train
 
     config = preset("demo")
     training = config["training"]
@@ -142,7 +142,7 @@ def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -
     peak.start()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        outputs = train_outputs(Path(folder))
+        outputs = TrainOutputs.within(Path(folder))
         train(
             slices=manifest(names, slices),
             root=pngs,

@@ -29,7 +29,6 @@ from _common import (
     seed_arrays,
     seed_model,
     seed_process,
-    train_outputs,
 )
 
 from mbhseg import config as settings
@@ -81,7 +80,7 @@ def seed_training(folder: Path, images: int) -> float:
 def our_training(folder: Path, images: int, way: Way) -> float:
     """Seconds an image of our training, the best of two epochs after the first."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training import train
+    from mbhseg.nn.training import TrainOutputs, train
 
     recipe = preset("seed")
     training = recipe["training"] | {
@@ -104,7 +103,7 @@ def our_training(folder: Path, images: int, way: Way) -> float:
             training=training,
             input={"size": SIZE, "windows": [WINDOW]},
             identity={"run": "seed-f0-s137", "experiment": "seed", "fold": 0, "seed": 137},
-            outputs=train_outputs(Path(out)),
+            outputs=TrainOutputs.within(Path(out)),
         )
         run = read_json(Path(out) / "run.json")
     return min(run["timings"]["epoch_seconds"][1:]) / images

@@ -120,16 +120,21 @@ def read_table(path: str | Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
 MANIFEST_COLUMNS = ("file", "bytes", "sha256")
 
 
-def manifest_of(root: str | Path) -> pd.DataFrame:
-    """List every file below `root`: columns file (relative, `/`), bytes, sha256; sorted by file.
+def files_below(root: str | Path) -> list[str]:
+    """Every file below `root`, relative with `/`, sorted.
 
     Names that begin with a dot are the engine's own (`.snakemake_timestamp`) and left out.
     """
     root = Path(root)
-    names = sorted(
+    return sorted(
         p.relative_to(root).as_posix()
         for p in root.rglob("*")
         if p.is_file() and not p.name.startswith(".")
     )
-    rows = [(name, (root / name).stat().st_size, sha256(root / name)) for name in names]
+
+
+def manifest_of(root: str | Path) -> pd.DataFrame:
+    """List `files_below(root)`: columns file, bytes, sha256."""
+    root = Path(root)
+    rows = [(name, (root / name).stat().st_size, sha256(root / name)) for name in files_below(root)]
     return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))

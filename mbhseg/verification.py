@@ -1,48 +1,67 @@
 """Results held against their manifests: what is missing, changed or unknown is named."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from mbhseg.errors import InputError
-from mbhseg.files import manifest_of, read_json, read_table, sha256
+from mbhseg.files import files_below, read_json, read_table, sha256
 
 COLUMNS = ("file", "status")
 
 
-def check_files(expected: Iterable[tuple[str, str]], root: Path) -> pd.DataFrame:
+Digest = Callable[[Path], str]
+
+
+def hashing_once() -> Digest:
+    """A `sha256` that reads a file once, however many names (hard links) it has."""
+    known: dict[tuple[int, int], str] = {}
+
+    def digest(path: Path) -> str:
+        found = path.stat()
+        key = (found.st_dev, found.st_ino)
+        if key not in known:
+            known[key] = sha256(path)
+        return known[key]
+
+    return digest
+
+
+def check_files(
+    expected: Iterable[tuple[str, str]], root: Path, digest: Digest = sha256
+) -> pd.DataFrame:
     """Hash each (file relative to `root`, sha256): columns file, status (ok, changed, missing)."""
     rows = []
-    for name, digest in expected:
+    for name, wanted in expected:
         path = root / name
-        status = "missing" if not path.is_file() else "ok" if sha256(path) == digest else "changed"
+        status = "missing" if not path.is_file() else "ok" if digest(path) == wanted else "changed"
         rows.append((name, status))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def check_folder(manifest: Path, folder: Path) -> pd.DataFrame:
+def check_folder(manifest: Path, folder: Path, digest: Digest = sha256) -> pd.DataFrame:
     """Hold a folder against its manifest; files that the manifest does not list are `unknown`.
 
     Names in the answer are relative to the folder that holds the manifest.
     """
     listed = read_table(manifest)
     prefix = folder.relative_to(manifest.parent).as_posix() + "/"
-    checked = check_files(zip(listed["file"], listed["sha256"], strict=True), folder)
-    strangers = sorted(set(manifest_of(folder)["file"]) - set(listed["file"]))
+    checked = check_files(zip(listed["file"], listed["sha256"], strict=True), folder, digest)
+    strangers = sorted(set(files_below(folder)) - set(listed["file"]))
     unknown = pd.DataFrame([(name, "unknown") for name in strangers], columns=list(COLUMNS))
     both = pd.concat([checked, unknown], ignore_index=True)
     return both.assign(file=prefix + both["file"].astype(str))
 
 
-def check_dataset(table: Path, root: Path) -> pd.DataFrame:
+def check_dataset(table: Path, root: Path, digest: Digest = sha256) -> pd.DataFrame:
     """Hold images and masks of the data set against dataset.tsv."""
     rows = read_table(table)
     pairs = [
         *zip(rows["image"], rows["image_sha256"], strict=True),
         *zip(rows["mask"], rows["mask_sha256"], strict=True),
     ]
-    return check_files(pairs, root)
+    return check_files(pairs, root, digest)
 
 
 def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.DataFrame:
@@ -58,18 +77,20 @@ def verify(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.Da
 
 
 def _collected(root: Path, folders: Iterable[Path], models: Iterable[Path]) -> pd.DataFrame:
-    digest = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
-    parts = [check_files([("raw/archive.zip", digest)], root)]
-    parts.append(check_dataset(root / "dataset.tsv", root))
+    digest = hashing_once()  # the data set's files are links to those of the shards
+    archive = (root / "raw" / "archive.zip.sha256").read_text().split()[0]
+    parts = [check_files([("raw/archive.zip", archive)], root, digest)]
+    parts.append(check_dataset(root / "dataset.tsv", root, digest))
     listed = read_table(root / "annotations.tsv")
-    parts.append(check_files(zip(listed["mask"], listed["mask_sha256"], strict=True), root))
+    parts.append(check_files(zip(listed["mask"], listed["mask_sha256"], strict=True), root, digest))
     for manifest in folders:
-        part = check_folder(manifest, manifest.with_suffix(""))
+        part = check_folder(manifest, manifest.with_suffix(""), digest)
         above = manifest.parent.relative_to(root).as_posix()
         parts.append(part.assign(file=above + "/" + part["file"]))
     for manifest in models:
         listed = read_table(manifest)
-        part = check_files(zip(listed["file"], listed["sha256"], strict=True), manifest.parent)
+        pairs = zip(listed["file"], listed["sha256"], strict=True)
+        part = check_files(pairs, manifest.parent, digest)
         above = manifest.parent.relative_to(root).as_posix()
         parts.append(part.assign(file=above + "/" + part["file"]))
     return pd.concat(parts, ignore_index=True).sort_values("file", ignore_index=True)

@@ -1,16 +1,7 @@
 """Cross-validation as one result: out-of-fold predictions, pooled and scored. A target of its own."""
 
 # the tables that an evaluation writes beside summary.json
-EVALUATED = (
-    "cases",
-    "processed",
-    "ceiling",
-    "groups",
-    "organisers",
-    "calibration",
-    "threshold",
-    "slices",
-)
+EVALUATED = [Path(path).name for path in rules.evaluate.output if path.endswith(".csv")]
 
 
 rule pool:
@@ -51,7 +42,7 @@ rule score_pool:
         manifest="results/{dataset}/oof/{experiment}-s{seed}/predictions.tsv",
     output:
         tables=expand(
-            "results/{{dataset}}/oof/{{experiment}}-s{{seed}}/{name}.csv",
+            "results/{{dataset}}/oof/{{experiment}}-s{{seed}}/{name}",
             name=EVALUATED,
         ),
         summary="results/{dataset}/oof/{experiment}-s{seed}/summary.json",

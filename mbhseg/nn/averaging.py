@@ -3,17 +3,15 @@
 Probabilities are averaged, as the members' labels cannot tell how sure they are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.nn.patches import Network, Probabilities
 from mbhseg.nn.tiling import Tiling
 from mbhseg.temperature import soften
-
-Probabilities = NDArray[np.float32]
-Network = Callable[[NDArray[np.uint8]], Probabilities]
 
 
 class Planes(Protocol):

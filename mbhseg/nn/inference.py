@@ -1,6 +1,6 @@
 """From a CT volume in HU to labels on the same voxels, a few slices at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mbhseg.files import read_json
 from mbhseg.nn import device
 from mbhseg.nn.averaging import mirrored, tempered
 from mbhseg.nn.models import in_policy
-from mbhseg.nn.patches import Patch, around
+from mbhseg.nn.patches import Network, Patch, Probabilities, around
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.tiling import FIELD_MM, Tiling, tiled
 from mbhseg.scans.space import ORIENTATION
@@ -22,8 +22,6 @@ from mbhseg.slices import from_display, network_input, to_display
 from mbhseg.windows import Window
 
 Volume = NDArray[Any]
-Probabilities = NDArray[np.float32]
-Network = Callable[[NDArray[np.uint8]], Probabilities]
 
 
 class Predictor:

@@ -15,7 +15,8 @@ from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 
 Pixels = NDArray[np.uint8]
-Network = Callable[[Pixels], NDArray[np.float32]]
+Probabilities = NDArray[np.float32]  # [B, H, W, C]
+Network = Callable[[Pixels], Probabilities]
 
 # a row or column with less of it, as a share of the side, is noise and not of the head
 _SPECK = 0.02

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -50,6 +50,18 @@ class TrainOutputs(NamedTuple):
     events: Path
     run_json: Path
     previews: Path
+
+    @classmethod
+    def within(cls, folder: Path) -> Self:
+        """All in one folder, named as the workflow names them."""
+        return cls(
+            model=folder / "model.keras",
+            history=folder / "history.csv",
+            curves=folder / "curves.png",
+            events=folder / "events.out.tfevents",
+            run_json=folder / "run.json",
+            previews=folder / "previews",
+        )
 
 
 class Found(NamedTuple):

@@ -6,13 +6,13 @@ is larger than in training would that make the head too small for the network; t
 brought to the training's pixel size and cut into tiles, as few as cover the body.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
+from mbhseg.nn.patches import Network
 from mbhseg.slices import to_display
 
 Fit = Literal["auto", "resize", "tile"]
@@ -60,9 +60,6 @@ def _starts(body: NDArray[np.bool_], side: int, size: int) -> list[int]:
     first = low + excess // 2 if count == 1 else low
     starts = np.linspace(first, first + max(excess, 0), count).round().astype(int)
     return [int(start) for start in starts.clip(0, side - size)]
-
-
-Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def tiled(network: Network, tiling: Tiling) -> Network:

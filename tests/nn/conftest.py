@@ -104,18 +104,6 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def outputs_in(folder: Path) -> TrainOutputs:
-    """Where a training in `folder` writes, named as the workflow names it."""
-    return TrainOutputs(
-        model=folder / "model.keras",
-        history=folder / "history.csv",
-        curves=folder / "curves.png",
-        events=folder / "events.out.tfevents",
-        run_json=folder / "run.json",
-        previews=folder / "previews",
-    )
-
-
 TrainToy = Callable[..., TrainOutputs]
 
 
@@ -134,7 +122,7 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
         **training: Any,
     ) -> TrainOutputs:
         folder = tmp_path_factory.mktemp("run")
-        outputs = outputs_in(folder)
+        outputs = TrainOutputs.within(folder)
         train(
             slices=toy[0],
             root=toy[1],

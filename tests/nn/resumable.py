@@ -10,8 +10,8 @@ from pathlib import Path
 from mbhseg.errors import Stopped
 from mbhseg.files import manifest_of, write_table
 from mbhseg.nn.state import StateFolder
-from mbhseg.nn.training import train
-from tests.nn.conftest import SIZE, WINDOW, outputs_in, write_slices
+from mbhseg.nn.training import TrainOutputs, train
+from tests.nn.conftest import SIZE, WINDOW, write_slices
 
 COSINE = {
     "epochs": 12,
@@ -42,7 +42,7 @@ def main(folder: Path, name: str) -> None:
     slices = write_slices(root, {"train": 8, "valid": 2}, slices=4)
     state = StateFolder(folder / "state")
     with state.held():
-        outputs = outputs_in(folder / "run")
+        outputs = TrainOutputs.within(folder / "run")
         train(
             slices=slices,
             root=root,

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from mbhseg.errors import Stopped
 from mbhseg.nn.state import StateFolder
-from mbhseg.nn.training import train
-from tests.nn.conftest import NETWORK, SIZE, WINDOW, outputs_in, write_slices
+from mbhseg.nn.training import TrainOutputs, train
+from tests.nn.conftest import NETWORK, SIZE, WINDOW, write_slices
 
 TRAINING = {
     "epochs": 2,
@@ -59,7 +59,7 @@ def main(root: Path, what: str) -> None:
             input={"size": SIZE, "windows": [WINDOW]},
             training={**TRAINING, **changes},
             identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
-            outputs=outputs_in(root / name),
+            outputs=TrainOutputs.within(root / name),
             state=StateFolder(root / f"state of {name}"),
             callbacks=[StopAt(stop_at)] if stop_at else [],
         )

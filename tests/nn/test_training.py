@@ -254,14 +254,7 @@ def test_cache_is_kept_where_asked(toy, tmp_path):
         training={"epochs": 1, "batch": 6, "previews": {"slices": 0}},
         input={"size": SIZE, "windows": [{"name": "seed", "level": 127.5, "width": 255.0}]},
         identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
-        outputs=TrainOutputs(
-            folder / "model.keras",
-            folder / "history.csv",
-            folder / "curves.png",
-            folder / "events.out.tfevents",
-            folder / "run.json",
-            folder / "previews",
-        ),
+        outputs=TrainOutputs.within(folder),
         cache=tmp_path / "cache",
     )
     assert len(list((tmp_path / "cache").glob("*/images.npy"))) == 1
@@ -286,7 +279,7 @@ def test_empty_subset_is_refused(toy, tmp_path, subset):
             training={},
             input={"size": SIZE, "windows": []},
             identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
-            outputs=TrainOutputs(*[tmp_path / name for name in "abcdef"]),
+            outputs=TrainOutputs.within(tmp_path),
         )
 
 
