@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STAMP := .venv/.locked
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo plan doctor bundle test slow lint format bench lock envs clean
 
@@ -27,11 +28,10 @@ bundle: $(STAMP)  ## code, data and wheels for a machine without a network, in b
 	$(BIN)/python tools/bundle.py bundle
 
 test: $(STAMP)  ## the tests, with coverage
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup --no-loadscope-reorder \
-	  --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 slow: $(STAMP)  ## the tests that take minutes
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow --durations=20
 
 lint: $(STAMP)  ## what CI demands of the form
 	$(BIN)/ruff check .
