@@ -26,10 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     The longest group goes first, or one process would still be at it when the others are done.
     """
     for item in items:
-        folder = item.path.relative_to(REPO / "tests").parts[0]
-        group = folder if folder == "workflow" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
+        shared = "finished" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.name))
+    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
     return (yield)
 
 
