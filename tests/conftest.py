@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.name))
     items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
     return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures, which are where the time goes
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave the slow tests out that are not begun in time, so that a slow machine's CI can end."""
+    until = float(os.environ.get("MBHSEG_SLOW_TESTS_UNTIL", "inf"))
+    if item.get_closest_marker("slow") and time.time() > until:
+        pytest.skip("no time left on this machine (MBHSEG_SLOW_TESTS_UNTIL)")
 
 
 @pytest.fixture(scope="session")
