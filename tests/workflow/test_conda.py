@@ -1,6 +1,6 @@
 """`--use-conda` for real: environments made from envs/*.yaml, and every rule in its own.
 
-Takes the `conda` of the machine, or that of the folder in MBHSEG_CONDA.
+Takes the `conda` of the machine, or that of the folder in MBHSEG_CONDA, which .ci/conda can make.
 """
 
 import os
