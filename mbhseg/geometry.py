@@ -37,6 +37,14 @@ def orientation(affine: Affine) -> str:
     return "".join(code or "?" for code in nib.orientations.aff2axcodes(affine))
 
 
+def sides_shown(code: str) -> list[str]:
+    """The patient's side at the left and right of a displayed plane: `R` and `L`, or no text.
+
+    `code` as from `orientation`: pictures have x, its first letter, from left to right.
+    """
+    return {"L": ["R", "L"], "R": ["L", "R"]}.get(code[:1], ["", ""])
+
+
 def spacing(affine: Affine) -> tuple[float, float, float]:
     """Distance in mm from a voxel to its neighbour along x, y and z.
 

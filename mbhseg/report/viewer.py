@@ -5,7 +5,6 @@ files. So the data of a case is a small script that hands its labels to the page
 of its slices; both are loaded when the case is chosen.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,30 +15,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mbhseg import splits
+from mbhseg import geometry, splits, sprites
 from mbhseg.agreement import CONSENSUS, WITHOUT, rater_name, read_raters, read_scan
 from mbhseg.archive import Archive
-from mbhseg.classes import ANY, FOREGROUND, KEYS
+from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.cases import rank_cases
 from mbhseg.files import read_json, read_table
 from mbhseg.predicted import read_prediction
 from mbhseg.raters import Consensus, consensus
-from mbhseg.report import sprites
+from mbhseg.report.display import display, script
 from mbhseg.runs import RUN, Run
 from mbhseg.scoring import model_name
 from mbhseg.slices import to_display
 from mbhseg.volumes import image_array, voxel_ml
-from mbhseg.windows import Window
 
 FOLDER = "viewer"
 SPRITES = 12_000_000  # bytes of all sprites, at most
 BUDGET = 18_000_000  # bytes of sprites and labels, unless the page has less left
-WINDOWS = (
-    Window("brain", 40, 80),
-    Window("stroke", 35, 40),
-    Window("subdural", 75, 215),
-    Window("bone", 600, 2800),
-)
 _SAMPLE_CASES = 4
 
 
@@ -117,8 +109,8 @@ def write_viewer(
                 run: root / "predictions" / run / summaries[run]["subset"]
                 for run in there[case].runs
             }
-            script = folder / f"{stem}.js"
-            written[case] = _write_labels(archive, there[case], predictions, rule, script)
+            file = folder / f"{stem}.js"
+            written[case] = _write_labels(archive, there[case], predictions, rule, file)
         texts = {case: (folder / f"{stem}.js").stat().st_size for case, stem in stems.items()}
         rung, kept = _fit(archive, ranked, _sizes(root, there), texts, budget)
         for case in set(ranked).difference(kept):
@@ -134,14 +126,9 @@ def write_viewer(
         "cases": sorted(index, key=lambda entry: entry["id"]),
         "runs": list(runs),
         "scores": [score._asdict() for score in known],
-        "classes": [
-            {"key": c.key, "name": c.name, "label": c.label, "rgb": c.rgb, "safe": c.safe_rgb}
-            for c in FOREGROUND
-        ],
-        "windows": [window._asdict() for window in WINDOWS],
-        "tone": {"hu": sprites.TONE_HU, "grey": sprites.TONE_GREY},
+        **display(["labels", "errors", "raters"], compared=True),
     }
-    (folder / FOLDER / "index.js").write_text(_script("index", page), encoding="utf-8")
+    (folder / FOLDER / "index.js").write_text(script("index", page), encoding="utf-8")
     return Viewer([f"{FOLDER}/index.js"], len(kept), len(there))
 
 
@@ -207,7 +194,7 @@ def _write_labels(
     shown: Shown,
     predictions: Mapping[str, Path],
     rule: Consensus,
-    script: Path,
+    file: Path,
 ) -> dict[str, Any]:
     """Write the script with a case's labels; what the index says of the case."""
     scan = read_scan(archive, shown.case)
@@ -226,26 +213,20 @@ def _write_labels(
         "aspect": columns * zooms[0] / (rows * zooms[1]),
         "planes": planes,
         "voxelMl": voxel_ml(rated.affine),
-        "sides": _sides(rated.affine),
+        "sides": geometry.sides_shown(geometry.orientation(rated.affine)),
         "across": min(sprites.COLUMNS, len(planes)),
         "sources": {
             source: [sprites.encode_labels(to_display(volume[:, :, plane])) for plane in planes]
             for source, volume in volumes.items()
         },
     }
-    script.write_text(_script("open", data), encoding="utf-8")
+    file.write_text(script("open", data), encoding="utf-8")
     return {
         "id": shown.case,
         "patient": rated.patient,
         "slices": len(planes),
         "raters": len(rated.labels),
     }
-
-
-def _sides(affine: NDArray[np.float64]) -> list[str]:
-    """The patient's side at the left and at the right of the picture, `R` and `L`, or neither."""
-    towards = nib.aff2axcodes(affine)[0]  # where x, the columns, runs to
-    return {"L": ["R", "L"], "R": ["L", "R"]}.get(towards, ["", ""])
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
@@ -294,9 +275,3 @@ def known_scores(scores: Mapping[str, pd.DataFrame]) -> list[Score]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None or value != value else round(float(value), 6)
-
-
-def _script(what: str, data: Mapping[str, Any]) -> str:
-    """A script that hands data to the page; no text in it can end the script or the line."""
-    text = json.dumps(data, separators=(",", ":"), sort_keys=True)  # ASCII only
-    return f"mbhsegViewer.{what}({text.replace('<', chr(92) + 'u003c')});\n"

@@ -109,3 +109,9 @@ def test_displacement_of_a_shift_is_the_shift() -> None:
     b[:3, 3] += 3, 4, 0
     assert geometry.displacement_mm(a, b, (512, 512, 30)) == pytest.approx(5)
     assert geometry.displacement_mm(a, a, (512, 512, 30)) == 0
+
+
+def test_sides_shown_beside_a_picture():
+    assert geometry.sides_shown("LAS") == ["R", "L"]
+    assert geometry.sides_shown("RPI") == ["L", "R"]
+    assert geometry.sides_shown("PIL") == geometry.sides_shown("") == ["", ""]

@@ -4,10 +4,10 @@
 const mbhsegViewer = (() => {
   const get = (id) => document.getElementById(id);
   const ANY = "any", CONSENSUS = "consensus", NOTHING = "";
-  const SHOWS = ["labels", "errors", "raters"];
   const ERRORS = { missed: [213, 94, 0], spurious: [86, 180, 233], confused: [240, 228, 66], right: [150, 150, 150] };
   const ERROR_NAMES = { missed: "only outlined", spurious: "only filled", confused: "another class", right: "the same" };
   const DISSENT = [230, 60, 200];
+  const DOUBT = 7; // the highest level
   const CANVAS = 1024; // pixels that the longer side of the overlay has at least
 
   let page = null; // what index.js says
@@ -16,9 +16,9 @@ const mbhsegViewer = (() => {
   let totals = []; // counts of the open case for the chosen pair
   let sort = { key: "id", down: false };
   const state = {
-    case: null, slice: null, run: null, score: null, fill: null, outline: CONSENSUS,
+    case: null, slice: null, run: null, score: null, fill: null, outline: null,
     window: null, show: "labels", safe: false,
-  };
+  }; // `score` is null and `outline` nothing where no reference is there to compare with
   const held = {}; // what `f` and `o` switched off
 
   // --- labels
@@ -53,14 +53,18 @@ const mbhsegViewer = (() => {
 
   const drawn = (source, n) => data.sources[source][n] !== "";
   const known = (source) => source !== NOTHING && source in data.sources;
+  const prediction = () => `model:${state.run}`;
+  const usual = () => (page.compared ? CONSENSUS : NOTHING); // outline
   const raters = () => Object.keys(data.sources).filter((name) => name.startsWith("rater"));
 
-  /** Voxels of outlined, filled and both, class by class and of any, on one plane. */
+  /** Voxels of outlined, filled and both, class by class and of any, on one plane.
+      Without a reference the prediction counts as filled, also while it is not shown. */
   function count(n) {
     const counts = page.classes.map(() => [0, 0, 0]).concat([[0, 0, 0]]);
     const last = counts.length - 1;
-    const outlined = known(state.outline) && drawn(state.outline, n) ? plane(state.outline, n) : null;
-    const filled = known(state.fill) && drawn(state.fill, n) ? plane(state.fill, n) : null;
+    const [outline, fill] = page.compared ? [state.outline, state.fill] : [NOTHING, prediction()];
+    const outlined = known(outline) && drawn(outline, n) ? plane(outline, n) : null;
+    const filled = known(fill) && drawn(fill, n) ? plane(fill, n) : null;
     if (!outlined && !filled) return counts;
     const size = data.rows * data.columns;
     for (let i = 0; i < size; i += 1) {
@@ -131,6 +135,10 @@ const mbhsegViewer = (() => {
         else paint(pixels, i, ERRORS.right, 0.3);
       }
     },
+    doubt(pixels, n) {
+      if (!data.doubt) return;
+      decode(data.doubt[n], data.rows * data.columns).forEach((level, i) => { if (level) paint(pixels, i, DISSENT, (0.8 * level) / DOUBT); });
+    },
   };
 
   function drawOverlay() {
@@ -176,11 +184,11 @@ const mbhsegViewer = (() => {
     canvas.width = box.width * devicePixelRatio;
     canvas.height = box.height * devicePixelRatio;
     const context = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
-    const height = canvas.height / data.planes.length, middle = canvas.width / 2;
+    const height = canvas.height / data.planes.length, middle = page.compared ? canvas.width / 2 : 0;
     const most = Math.max(1, ...totals.map((t) => Math.max(t[t.length - 1][0], t[t.length - 1][1])));
     totals.forEach((counts, n) => {
       const [r, c] = counts[counts.length - 1], top = canvas.height - (n + 1) * height;
-      const long = (k) => (k ? Math.max(2, (Math.sqrt(k / most)) * (middle - 1)) : 0);
+      const long = (k) => (k ? Math.max(2, (Math.sqrt(k / most)) * (canvas.width - middle - 1)) : 0);
       context.fillStyle = style.getPropertyValue("--soft");
       context.fillRect(middle - long(r), top, long(r), Math.max(1, height - 1));
       context.fillStyle = style.getPropertyValue("--link");
@@ -194,7 +202,8 @@ const mbhsegViewer = (() => {
   function drawLegend() {
     const entries = state.show === "labels" ? page.classes.map((c) => [colour(c.label), `${c.key} ${c.name}`])
       : state.show === "errors" ? Object.keys(ERRORS).map((kind) => [ERRORS[kind], ERROR_NAMES[kind]])
-        : [[DISSENT, "raters disagree, the stronger the more"], [ERRORS.right, "raters agree"]];
+        : state.show === "doubt" ? [[DISSENT, "the model is undecided, the stronger the more"]]
+          : [[DISSENT, "raters disagree, the stronger the more"], [ERRORS.right, "raters agree"]];
     get("legend").replaceChildren(...entries.map(([rgb, text]) => element("li", {}, swatch(rgb), text)));
   }
 
@@ -214,13 +223,19 @@ const mbhsegViewer = (() => {
   }
 
   function drawScores() {
-    const here = totals[position()], ml = (voxels) => shown(voxels * data.voxelMl, 2);
+    const here = totals[position()], ml = (voxels) => (data.voxelMl === null ? shown(null) : shown(voxels * data.voxelMl, 2));
+    const { measures } = entryOf(data.id);
+    /** What the table of a scan without a reference says of a class. */
+    const measured = (c, k) => {
+      const { ml: whole, mean, low } = measures[c.key];
+      return [shown(whole, 2), ml(here[k][1]), shown(mean, 2) + (low ? " ▼ low" : "")];
+    };
     const rows = [...page.classes, { key: ANY, name: "any hemorrhage", label: 0 }].map((c, k) => {
       const whole = [0, 1, 2].map((j) => totals.reduce((sum, counts) => sum + counts[k][j], 0));
       const name = element("abbr", { title: c.name }, c.key);
       return element("tr", {},
         element("th", { scope: "row", class: "key" }, ...(c.label ? [swatch(colour(c.label))] : []), name),
-        ...[shown(dice(whole)), shown(dice(here[k])), ml(whole[0]), ml(whole[1])].map((text) => element("td", { class: "num" }, text)));
+        ...(page.compared ? [shown(dice(whole)), shown(dice(here[k])), ml(whole[0]), ml(whole[1])] : measured(c, k)).map((text) => element("td", { class: "num" }, text)));
     });
     document.querySelector("#scores tbody").replaceChildren(...rows);
   }
@@ -243,6 +258,7 @@ const mbhsegViewer = (() => {
   }
 
   function drawCases() {
+    if (!get("cases")) return; // the page has a table of its own
     document.querySelector("#cases thead tr").replaceChildren(...columns().map(([key, name]) => {
       const button = element("button", { type: "button" }, name);
       button.addEventListener("click", () => {
@@ -270,13 +286,20 @@ const mbhsegViewer = (() => {
   const position = () => Math.max(0, data.planes.indexOf(state.slice));
   const runOf = (entry) => (state.run in entry.scores ? state.run : Object.keys(entry.scores)[0]);
 
+  /** Show a value in a field, if the page has it. */
+  function put(id, value) {
+    if (get(id)) get(id).value = value;
+  }
+
   function options(id, entries, value) {
+    if (!get(id)) return;
     get(id).replaceChildren(...entries.map(([key, text]) => element("option", { value: key }, text)));
     get(id).value = value;
   }
 
   function sources() {
-    const name = (key) => (key.startsWith("model:") ? `prediction of ${key.slice(6)}` : key.startsWith("rater") ? `rater ${key.slice(5)}` : key);
+    const model = (key) => (page.compared ? `prediction of ${key.slice(6)}` : "prediction");
+    const name = (key) => (key.startsWith("model:") ? model(key) : key.startsWith("rater") ? `rater ${key.slice(5)}` : key);
     const order = Object.keys(data.sources).sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
     return [[NOTHING, "nothing"], ...order.map((key) => [key, name(key)])];
   }
@@ -332,13 +355,13 @@ const mbhsegViewer = (() => {
   function toggle(key) {
     const off = state[key] === NOTHING;
     if (!off) held[key] = state[key];
-    set(key, off ? held[key] ?? (key === "fill" ? `model:${state.run}` : CONSENSUS) : NOTHING);
-    get(key).value = state[key];
+    set(key, off ? held[key] ?? (key === "fill" || !page.compared ? prediction() : CONSENSUS) : NOTHING);
+    put(key, state[key]);
   }
 
   function choose(list, key, id) {
     set(key, list[(list.indexOf(state[key]) + 1) % list.length]);
-    get(id).value = state[key];
+    put(id, state[key]);
   }
 
   // --- cases
@@ -367,7 +390,7 @@ const mbhsegViewer = (() => {
     planes = new Map();
     const entry = entryOf(data.id);
     if (!(state.fill in data.sources) && state.fill !== NOTHING) state.fill = `model:${runOf(entry)}`;
-    if (!(state.outline in data.sources) && state.outline !== NOTHING) state.outline = CONSENSUS;
+    if (!(state.outline in data.sources) && state.outline !== NOTHING) state.outline = usual();
     recount();
     if (!data.planes.includes(state.slice)) state.slice = busiest();
     get("case-title").textContent = data.id;
@@ -381,10 +404,18 @@ const mbhsegViewer = (() => {
     drawCases();
     redraw();
     say("");
+    document.dispatchEvent(new CustomEvent("case", { detail: data.id }));
+  }
+
+  /** Ids of the cases as the page's table lists them now. */
+  function listed() {
+    const rows = document.querySelectorAll("tr[data-case]:not([hidden])"); // of a table of its own
+    const ids = new Set([...rows].map((row) => row.dataset.case).filter(entryOf));
+    return ids.size ? [...ids] : sorted().map((entry) => entry.id);
   }
 
   function step(by) {
-    const order = sorted().map((entry) => entry.id);
+    const order = listed();
     const n = (order.indexOf(state.case) + by + order.length) % order.length;
     location.hash = new URLSearchParams({ case: order[n] });
   }
@@ -396,7 +427,7 @@ const mbhsegViewer = (() => {
     const asked = new URLSearchParams(location.hash.slice(1));
     const before = state.case;
     const allowed = {
-      run: page.runs, score: page.scores.map((score) => score.key), window: page.windows.map((w) => w.name), show: SHOWS,
+      run: page.runs, score: page.scores.map((score) => score.key), window: page.windows.map((w) => w.name), show: page.maps,
     };
     for (const key of ["fill", "outline"]) if (asked.has(key)) state[key] = asked.get(key);
     for (const [key, values] of Object.entries(allowed)) if (values.includes(asked.get(key))) state[key] = asked.get(key);
@@ -405,8 +436,9 @@ const mbhsegViewer = (() => {
     state.case = state.case ?? sorted()[0].id;
     if (asked.has("slice")) state.slice = Number(asked.get("slice"));
     else if (state.case !== before) state.slice = null;
-    state.fill = state.fill ?? `model:${state.run}`;
-    for (const key of ["window", "show", "run", "score"]) get(key).value = state[key];
+    state.fill = state.fill ?? prediction();
+    state.outline = state.outline ?? usual();
+    for (const key of ["window", "show", "run", "score"]) put(key, state[key]);
     get("safe").checked = state.safe;
     drawCases();
     if (state.case !== before || !data) load(state.case);
@@ -428,7 +460,7 @@ const mbhsegViewer = (() => {
     PageUp: () => go(position() + 5), PageDown: () => go(position() - 5),
     Home: () => go(0), End: () => go(data.planes.length - 1),
     w: () => choose(page.windows.map((w) => w.name), "window", "window"),
-    m: () => choose(SHOWS, "show", "show"),
+    m: () => choose(page.maps, "show", "show"),
     f: () => toggle("fill"), o: () => toggle("outline"),
     c: () => { get("safe").checked = !state.safe; set("safe", !state.safe); },
     n: () => step(1), b: () => step(-1),
@@ -458,17 +490,17 @@ const mbhsegViewer = (() => {
     get("slider").addEventListener("input", (event) => go(Number(event.target.value)));
     get("previous").addEventListener("click", () => go(position() - 1));
     get("next").addEventListener("click", () => go(position() + 1));
-    for (const key of ["fill", "outline", "window", "show"]) get(key).addEventListener("change", (event) => set(key, event.target.value));
+    for (const key of ["fill", "outline", "window", "show"]) get(key)?.addEventListener("change", (event) => set(key, event.target.value));
     get("safe").addEventListener("change", (event) => set("safe", event.target.checked));
-    get("run").addEventListener("change", (event) => {
+    get("run")?.addEventListener("change", (event) => {
       state.run = event.target.value;
       drawCases();
-      if (data && `model:${state.run}` in data.sources) {
-        get("fill").value = `model:${state.run}`;
-        set("fill", `model:${state.run}`);
+      if (data && prediction() in data.sources) {
+        put("fill", prediction());
+        set("fill", prediction());
       }
     });
-    get("score").addEventListener("change", (event) => { state.score = event.target.value; drawCases(); if (data) link(); });
+    get("score")?.addEventListener("change", (event) => { state.score = event.target.value; drawCases(); if (data) link(); });
     addEventListener("hashchange", read);
     addEventListener("resize", () => { if (data) drawProfile(); });
   }
@@ -478,7 +510,7 @@ const mbhsegViewer = (() => {
     page = loaded;
     state.run = page.runs[0];
     state.window = page.windows[0].name;
-    state.score = page.scores[0].key;
+    state.score = page.scores[0]?.key ?? null;
     options("score", page.scores.map((score) => [score.key, score.name]), state.score);
     options("run", page.runs.map((run) => [run, run]), state.run);
     options("window", page.windows.map((w) => [w.name, `${w.name}, ${w.level}/${w.width} HU`]), state.window);

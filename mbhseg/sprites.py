@@ -18,6 +18,8 @@ from mbhseg.slices import resize_image
 TONE_HU = (-1024.0, -50.0, 150.0, 3000.0)  # knots of the tone curve, linear in between
 TONE_GREY = (0.0, 24.0, 224.0, 255.0)
 COLUMNS = 8
+_LONGEST = 16_383  # pixels of a side that WebP can hold
+_PIXELS = 40_000_000  # of a sprite: more than that is much memory for a browser
 
 
 class Rung(NamedTuple):
@@ -33,6 +35,16 @@ LADDER = (
     *(Rung(256, q) for q in (90, 75, 50)),
     *(Rung(160, q) for q in (75, 50, 25)),
 )
+
+
+def finest_rung(n_slices: int) -> Rung:
+    """The best quality at which a sprite of so many square slices can be written and shown.
+
+    Up to 152 slices keep 512 pixels a side, 400 have 316.
+    """
+    down = -(-n_slices // COLUMNS)
+    side = min(_LONGEST // max(down, 1), int((_PIXELS / max(n_slices, 1)) ** 0.5))
+    return LADDER[0]._replace(side=min(LADDER[0].side, side))
 
 
 def to_tone(hu: NDArray[Any]) -> NDArray[np.uint8]:
