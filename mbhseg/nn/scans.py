@@ -23,6 +23,7 @@ from mbhseg.progress import progress
 from mbhseg.scans import outcome, outputs
 from mbhseg.scans.discovery import Found
 from mbhseg.scans.failures import Failure, failed_table
+from mbhseg.scans.layout import FAILED, VOLUMES
 from mbhseg.scans.record import Scan, check
 from mbhseg.scans.space import turn_of
 from mbhseg.volumes import voxel_ml
@@ -30,7 +31,6 @@ from mbhseg.volumes import voxel_ml
 log = logging.getLogger(__name__)
 
 Rows = dict[str, list[dict[str, object]]]  # of volumes.csv, by scan
-VOLUMES, FAILED = "volumes.csv", "failed.tsv"
 _AHEAD = 1  # scans read before their turn, and predicted ones that wait to be written
 
 
@@ -60,6 +60,7 @@ class Settings:
                 probabilities=inference["probabilities"],
                 entropy=inference["entropy"],
                 dicom_seg=inference["dicom_seg"],
+                viewer=inference["report"],
             ),
             low_confidence=inference["low_confidence"],
             fit=inference["fit"],

@@ -8,8 +8,10 @@ Layout of a folder of results, every part but the labels optional:
     mosaics/<name>.png                 all planes, nose up, small
     animations/<name>.gif              the same, one after the other
     dicomseg/<name>.dcm                DICOM Segmentation, for DICOM scans
+    viewer/<name>.webp, <name>.json    what the page of `mbhseg.report.scans` shows of it
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +25,14 @@ from mbhseg.png import encode_png
 from mbhseg.predictions import FULL, MASKS, OVERLAYS, WINDOW, case_file, write_case
 from mbhseg.raster import encode_mask
 from mbhseg.scans import dicomseg
+from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, VIEWER
+from mbhseg.scans.preview import preview
 from mbhseg.scans.record import Scan
 from mbhseg.scans.space import Turn
 from mbhseg.slices import resize_image, resize_labels, to_display
 from mbhseg.volumes import scaled_nifti_bytes
 from mbhseg.windows import Window, to_grey
 
-ENTROPY, MOSAICS, ANIMATIONS, DICOM_SEG = "entropy", "mosaics", "animations", "dicomseg"
 _PICTURE = Window("picture", 127.5, 255)  # of a PNG: its grey as it is
 _TILE, _TILES, _COLUMNS = 160, 64, 8  # pixels, and how many
 _FRAME = 384  # pixels of an animation, at most
@@ -45,6 +48,7 @@ class Wanted:
     probabilities: bool = False
     entropy: bool = False
     dicom_seg: bool = False
+    viewer: bool = False
 
 
 def write(folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted) -> None:
@@ -68,6 +72,11 @@ def write(folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted
         _save(folder, f"{MOSAICS}/{scan.name}.png", encode_png(_mosaic(scan, turn, outcome)))
     if wanted.animations:
         _save(folder, f"{ANIMATIONS}/{scan.name}.gif", _animation(scan, turn, outcome))
+    if wanted.viewer:
+        shown = preview(scan, turn, outcome)
+        text = json.dumps(shown.description, separators=(",", ":"), sort_keys=True)
+        _save(folder, f"{VIEWER}/{scan.name}.json", text.encode())
+        _save(folder, f"{VIEWER}/{scan.name}.webp", shown.sprite)
 
 
 def _save(folder: Path, name: str, data: bytes) -> None:

@@ -23,13 +23,15 @@ class Turn(NamedTuple):
     """The way from a scan's voxels [x, y, z] to the network's planes, and back.
 
     `axes` is nibabel's orientation transform, `shape` the scan's, `pads` the pixels added in front
-    of and behind x and y of the turned volume, `field_mm` the side of its planes, nan if unknown.
+    of and behind x and y of the turned volume, `field_mm` the side of its planes, nan if unknown,
+    `orientation` the turned volume's, such as `LAS`.
     """
 
     axes: NDArray[np.float64]
     shape: tuple[int, ...]
     pads: tuple[tuple[int, int], tuple[int, int]]
     field_mm: float
+    orientation: str
 
     def there(self, hu: NDArray[Any]) -> NDArray[Any]:
         """The scan's voxels in the network's orientation [x, y, z], planes square in mm."""
@@ -46,6 +48,12 @@ class Turn(NamedTuple):
         nx, ny = turned.shape[:2]
         inner = turned[left : nx - right, below : ny - above]
         return np.asarray(nib.orientations.apply_orientation(inner, _inverse(self.axes)))
+
+    def planes(self) -> list[int]:
+        """Of each turned plane, the voxel index along the scan's own axis of slices."""
+        axis = int(np.flatnonzero(self.axes[:, 0] == 2)[0])
+        indices = range(self.shape[axis])
+        return list(indices if self.axes[axis, 1] > 0 else reversed(indices))
 
 
 def turn_of(
@@ -70,7 +78,7 @@ def turn_of(
         lacking = round(float(abs(sides[0] - sides[1]) / steps[short]))
         pads[short] = (lacking // 2, lacking - lacking // 2)
     field = float(sides.max()) if measured else float("nan")
-    return Turn(axes, tuple(shape), (pads[0], pads[1]), field)
+    return Turn(axes, tuple(shape), (pads[0], pads[1]), field, orientation)
 
 
 def _inverse(axes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -34,6 +34,9 @@ def test_every_orientation(code):
     back = turn.back(there)
     assert back.shape == data.shape
     np.testing.assert_array_equal(back, data)
+    own = np.indices(data.shape)[code.find("S") if "S" in code else code.find("I")]
+    numbers = turn.there(own)[0, 2]
+    assert turn.planes() == numbers.tolist()  # where each plane lies in the scan's own file
     several = turn.back(np.stack([there, there + 1], axis=-1))
     np.testing.assert_array_equal(several[..., 1], data + 1)
 

@@ -1,0 +1,57 @@
+"""What a page's viewer shows of a predicted scan, on the turned voxels: nose up, feet first."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg import geometry, sprites
+from mbhseg.gathering import Outcome
+from mbhseg.scans.record import Scan
+from mbhseg.scans.space import Turn
+from mbhseg.slices import to_display
+from mbhseg.volumes import voxel_ml
+
+LEVELS = 8  # of doubt that the viewer tells apart
+
+
+class Preview(NamedTuple):
+    """A scan for the viewer: the sprite of its planes as WebP, and its description for JSON.
+
+    The description has rows, columns and aspect of a picture; planes, the voxel index along the
+    scan's own slice axis of each; voxelMl, None where it is unknown; sides, the patient's at the
+    left and right; across, tiles in a row of the sprite; labels and, if the outcome has an
+    entropy, doubt, both plane by plane as `sprites.encode_labels` writes them.
+    """
+
+    sprite: bytes
+    description: dict[str, Any]
+
+
+def preview(scan: Scan, turn: Turn, outcome: Outcome) -> Preview:
+    """The preview of a scan; the outcome lies on the turned voxels [x, y, z]."""
+    hu = turn.there(scan.hu)
+    depth = hu.shape[2]
+    images = [to_display(sprites.to_tone(hu[:, :, z])) for z in range(depth)]
+    description = {
+        "rows": hu.shape[1],
+        "columns": hu.shape[0],
+        "aspect": 1.0,  # turned planes are square in mm
+        "planes": turn.planes(),
+        "voxelMl": voxel_ml(scan.affine) if scan.measured else None,
+        "sides": geometry.sides_shown(turn.orientation if scan.measured else ""),
+        "across": min(sprites.COLUMNS, depth),
+        "labels": _encoded(outcome.labels),
+    }
+    if outcome.entropy is not None:
+        description["doubt"] = _encoded(doubt_levels(outcome.entropy))
+    return Preview(sprites.sprite(images, sprites.finest_rung(depth)), description)
+
+
+def doubt_levels(entropy: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Entropy 0..255 of any shape in LEVELS equal steps, 0 (certain) to 7."""
+    return (entropy // (256 // LEVELS)).astype(np.uint8)
+
+
+def _encoded(volume: NDArray[np.uint8]) -> list[str]:
+    return [sprites.encode_labels(to_display(volume[:, :, z])) for z in range(volume.shape[2])]
