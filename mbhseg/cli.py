@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ def _add_infer(infer: argparse.ArgumentParser) -> None:
     add("--probabilities", action="store_true", help="a volume of class probabilities of each scan")
     add("--entropy", action="store_true", help="a volume of how undecided the model is")
     add("--dicom-seg", action="store_true", help="a DICOM Segmentation of each DICOM series")
+    add("--report", action="store_true", help="a page with tables and a viewer: DIR/report")
     add("--no-pictures", action="store_true", help="no PNG masks and overlays of the slices")
     add("--no-mosaics", action="store_true", help="no overview picture of each scan")
     add("--no-calibration", action="store_true", help="leave the model's temperature out")
@@ -135,6 +137,7 @@ def main(words: Sequence[str]) -> int:
         options.words = others
     elif others:
         parser().error(f"unrecognized arguments: {' '.join(others)}")
+    options.asked = list(words)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported only now
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     try:
@@ -151,14 +154,19 @@ def _infer(options: argparse.Namespace) -> int:
     from mbhseg.nn import bundle, device
     from mbhseg.nn import scans as scans_of
     from mbhseg.scans.discovery import find
+    from mbhseg.scans.layout import FAILED as FAILED_TABLE
     from mbhseg.scans.outputs import Wanted
+
+    if options.report:
+        import mbhseg.report.scans  # noqa: F401 - what it lacks is told before hours of work
 
     found, failures = find(options.scans)
     for failure in failures:
         print(f"mbhseg: {failure.file}: {failure.what}. {failure.remedy}", file=sys.stderr)
     device.configure(threads=options.threads or os.cpu_count() or 1, deterministic=False)
+    folders = [bundle.locate(model) for model in options.model]
     predictor, chosen = bundle.load(
-        options.model,
+        [str(folder) for folder in folders],
         batch=options.batch,
         precision=options.precision,
         mirror=options.mirror,
@@ -173,6 +181,7 @@ def _infer(options: argparse.Namespace) -> int:
             probabilities=options.probabilities,
             entropy=options.entropy,
             dicom_seg=options.dicom_seg,
+            viewer=options.report,
         ),
         low_confidence=options.low_confidence,
         fit=options.fit,
@@ -182,9 +191,37 @@ def _infer(options: argparse.Namespace) -> int:
     folder = Path(options.out)
     table, failed = scans_of.predict_scans(found, predictor, folder, settings, failures)
     print(f"{table['case'].nunique()} scans predicted, {len(failed)} failed: {folder}")
+    if options.report:
+        _write_page(options, folders)
     if failed:
-        print(f"mbhseg: see {folder / scans_of.FAILED}", file=sys.stderr)
+        print(f"mbhseg: see {folder / FAILED_TABLE}", file=sys.stderr)
     return FAILED if failed else OK
+
+
+def _write_page(options: argparse.Namespace, folders: Sequence[Path]) -> None:
+    """Write the page of the predicted scans to `report` in their folder."""
+    from mbhseg.provenance import git_state
+    from mbhseg.report.scans import INDEX, build_scans
+    from mbhseg.scans.layout import REPORT
+
+    commit = git_state()["commit"]
+    named = zip(options.model, folders, strict=True)
+    told = ("run", "command", "asked", "scans", "model", "out")
+    folder = Path(options.out)
+    build_scans(
+        folder / REPORT,
+        folder,
+        [(_short(name), path / "run.json") for name, path in named],
+        settings={key: value for key, value in vars(options).items() if key not in told},
+        command=shlex.join(["python", "-m", "mbhseg", *options.asked]),
+        commit=str(commit) if commit else None,
+    )
+    print(f"page: {folder / REPORT / INDEX}")
+
+
+def _short(model: str) -> str:
+    """The name of a model's folder; a name of the hub as it is."""
+    return Path(model).resolve().name if Path(model).exists() else model
 
 
 def _submit(options: argparse.Namespace) -> int:

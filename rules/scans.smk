@@ -60,10 +60,41 @@ rule predict_scans:
         "../workflow_scripts/scans_predict.py"
 
 
+rule scans_page:
+    """A page of the predicted scans that opens from the file system: tables and a viewer."""
+    input:
+        predicted=ancient("results/{dataset}/scans/{model}"),
+        manifest="results/{dataset}/scans/{model}.tsv",
+        runs=members("models/{run}/run.json"),
+    output:
+        page=report(
+            directory("results/{dataset}/scans/{model}.report"),
+            caption="../report/scans.rst",
+            htmlindex="index.html",
+            category="Scans",
+            labels={"dataset": "{dataset}", "model": "{model}"},
+        ),
+    log:
+        "results/logs/{dataset}/scans/{model}.page.log",
+    benchmark:
+        "results/benchmarks/{dataset}/scans/{model}.page.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=grows(1500),
+        runtime=grows(30),
+    params:
+        inference=config["inference"],
+        code=code("scans_page"),
+    script:
+        "../workflow_scripts/scans_page.py"
+
+
 rule scans_gate:
-    """Stop the workflow if a scan could not be predicted; the others' results stay."""
+    """Stop the workflow if a scan could not be predicted; the others' results and page stay."""
     input:
         failed="results/{dataset}/scans/{model}.failed.tsv",
+        page=rules.scans_page.output.page if config["inference"]["report"] else [],
     output:
         complete="results/{dataset}/scans/{model}.complete",
     log:

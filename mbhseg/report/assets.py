@@ -64,7 +64,9 @@ class Assets:
 
     def text(self, name: str, text: str) -> str:
         """Write a text file, such as a style sheet; its link."""
-        (self._folder / name).write_text(text, encoding="utf-8", newline="\n")
+        target = self._folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
         return quote(name)
 
     def _copy(self, source: Path, place: str) -> Path:
@@ -72,6 +74,11 @@ class Assets:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         return target
+
+
+def static(name: str) -> str:
+    """The text of a file that every page has a copy of, such as `report.css`."""
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
 
 
 def _webp(pixels: NDArray[np.uint8], quality: int) -> bytes:

@@ -9,7 +9,7 @@ from mbhseg import __version__
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, read_json
 from mbhseg.report import comparison
-from mbhseg.report.assets import Assets
+from mbhseg.report.assets import Assets, static
 from mbhseg.report.dataset import (
     image_counts,
     inventory,
@@ -78,7 +78,7 @@ def build(
                 "config": flatten(dict(config)),
                 **_data(root, first_fold, [Path(folder) for folder in thumbnails], assets),
                 **_runs(root, models, runs, assets),
-                "style": assets.text("report.css", _static("report.css")),
+                "style": assets.text("report.css", static("report.css")),
             }
             context["viewer"] = _viewer(partial, root, runs, first_fold, context, assets)
             if len(runs) > 1:
@@ -132,10 +132,6 @@ def _data(
     }
 
 
-def _static(name: str) -> str:
-    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
-
-
 def _viewer(
     folder: Path,
     root: Path,
@@ -149,10 +145,10 @@ def _viewer(
     viewer = write_viewer(folder, root, runs, first_fold, min(BUDGET, LIMIT - used))
     if viewer is None:
         return None
-    script = assets.text("viewer.js", _static("viewer.js"))
+    script = assets.text("viewer.js", static("viewer.js"))
     shown = {
         **context,
-        "viewer_style": assets.text("viewer.css", _static("viewer.css")),
+        "viewer_style": assets.text("viewer.css", static("viewer.css")),
         "scripts": [script, *viewer.scripts],
         "n_shown": viewer.n_shown,
         "n_cases": viewer.n_cases,

@@ -1,4 +1,7 @@
-"""What a page's viewer shows of a predicted scan, on the turned voxels: nose up, feet first."""
+"""What a page's viewer shows of a predicted scan, on the turned voxels: nose up, feet first.
+
+It is made while the scan is in memory, because the page's environment cannot read DICOM.
+"""
 
 from typing import Any, NamedTuple
 

@@ -35,7 +35,7 @@ def scans(tmp_path):
 
 def test_good_scans_and_an_entry_of_them(scans, tmp_path, model, capsys):
     out = str(tmp_path / "out")
-    words = ["--animations", "--entropy", "--dicom-seg", "--mirror"]
+    words = ["--animations", "--entropy", "--dicom-seg", "--mirror", "--report"]
     assert main(["infer", str(scans), "--model", model, "--out", out, *words]) == OK
     assert "2 scans predicted, 0 failed" in capsys.readouterr().out
     one, two = (load_labels(tmp_path / "out" / f"{name}.nii.gz")[0] for name in ("one", "two"))
@@ -43,6 +43,12 @@ def test_good_scans_and_an_entry_of_them(scans, tmp_path, model, capsys):
     assert (tmp_path / "out" / "dicomseg" / "two.dcm").is_file()
     assert (tmp_path / "out" / "entropy" / "one.nii.gz").is_file()
     assert (tmp_path / "out" / "animations" / "one.gif").is_file()
+    page = tmp_path / "out/report"
+    text = (page / "index.html").read_text(encoding="utf-8")
+    assert f"python -m mbhseg infer {scans} --model {model}" in text
+    assert "2 scans predicted by" in text
+    for name in ("scan0000", "scan0001"):
+        assert '"doubt"' in (page / f"viewer/{name}.js").read_text()
     entry = tmp_path / "entry.zip"
     assert main(["submit", str(scans), "-p", out, "-o", str(entry)]) == OK
     with zipfile.ZipFile(entry) as archive:
@@ -59,6 +65,8 @@ def test_a_bad_scan_is_told_and_the_rest_is_done(scans, tmp_path, model, capsys)
     assert "2 scans predicted, 1 failed" in capsys.readouterr().out
     assert list(read_table(out / "failed.tsv")["case"]) == ["bad"]
     assert not (out / "png").exists()
+    assert not (out / "viewer").exists()
+    assert not (out / "report").exists()
 
 
 def test_no_model_is_refused_in_a_line(scans, tmp_path, capsys):

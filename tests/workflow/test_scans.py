@@ -42,6 +42,13 @@ def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
         (finished.root / "results/tiny/models" / RUN / "calibration.json").read_text()
     )
     assert calibration["loss"]["after"] <= calibration["loss"]["before"]
+    page = finished.root / "results/tiny/scans" / f"{RUN}.report"
+    index = (page / "index.html").read_text(encoding="utf-8")
+    assert "2 scans predicted by" in index
+    assert "snakemake" in index
+    assert {path.name for path in (page / "viewer").iterdir()} == {
+        *("index.js", "scan0000.js", "scan0000.webp", "scan0001.js", "scan0001.webp")
+    }
     assert "Nothing to be done" in finished.snakemake(*wanted)
 
     (tmp_path / "scans" / "bad.nii").write_bytes(b"no scan")
@@ -51,6 +58,17 @@ def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
     assert "1 scans could not be predicted (bad: not a readable NIfTI volume" in log.read_text()
     assert list(read_table(folder / "failed.tsv")["case"]) == ["bad"]
     assert {path.name for path in folder.glob("*.nii.gz")} == found
+    index = (page / "index.html").read_text(encoding="utf-8")  # made before the gate closes
+    assert "1 scan could not be predicted" in index
+    assert "not a readable NIfTI volume" in index
+
+
+def test_no_page_is_made_where_none_is_wanted(finished, tmp_path):
+    (tmp_path / "one.nii").write_bytes(b"")
+    scans = f"scans={tmp_path / 'one.nii'}"
+    wanted = ("scans", "--config", scans)
+    assert finished.planned(*wanted)["scans_page"] == 1
+    assert "scans_page" not in finished.planned(*wanted, "inference={report: false}")
 
 
 def test_an_ensemble_takes_every_fold_and_seed(finished):
