@@ -45,7 +45,7 @@ def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
     page = finished.root / "results/tiny/scans" / f"{RUN}.report"
     index = (page / "index.html").read_text(encoding="utf-8")
     assert "2 scans predicted by" in index
-    assert "snakemake" in index
+    assert "--cores 2 scans --config" in index
     assert {path.name for path in (page / "viewer").iterdir()} == {
         *("index.js", "scan0000.js", "scan0000.webp", "scan0001.js", "scan0001.webp")
     }
