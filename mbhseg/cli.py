@@ -211,7 +211,7 @@ def _write_page(options: argparse.Namespace, folders: Sequence[Path]) -> None:
     build_scans(
         folder / REPORT,
         folder,
-        [(_short(name), path / "run.json") for name, path in named],
+        [(_name(model, path), path / "run.json") for model, path in named],
         settings={key: value for key, value in vars(options).items() if key not in told},
         command=shlex.join(["python", "-m", "mbhseg", *options.asked]),
         commit=str(commit) if commit else None,
@@ -219,9 +219,9 @@ def _write_page(options: argparse.Namespace, folders: Sequence[Path]) -> None:
     print(f"page: {folder / REPORT / INDEX}")
 
 
-def _short(model: str) -> str:
-    """The name of a model's folder; a name of the hub as it is."""
-    return Path(model).resolve().name if Path(model).exists() else model
+def _name(model: str, folder: Path) -> str:
+    """The name of a model's folder on this machine; a name of the hub as it was given."""
+    return folder.resolve().name if Path(model).exists() else model
 
 
 def _submit(options: argparse.Namespace) -> int:
