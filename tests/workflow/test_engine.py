@@ -124,6 +124,7 @@ def test_only_the_network_part_imports_keras():
 PROVIDES = {  # import name -> distribution, where they differ
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
+    "zlib_ng": "zlib-ng",
     "SimpleITK": "simpleitk",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
