@@ -12,8 +12,9 @@ from mbhseg.errors import InputError
 from mbhseg.files import sha256
 
 COLUMNS = ("file", "status")
-# folders and files that tell when and where a run took place, not what it found
-RUNTIME_FOLDERS = ("logs", "benchmarks", "state", "tensorboard")
+# folders and files that tell when and where a run took place, not what it found; `cache` holds
+# the data set's slices once more, decoded
+RUNTIME_FOLDERS = ("logs", "benchmarks", "state", "cache")
 RUNTIME_FILES = ("provenance.json", "ro-crate-metadata.json")
 # keys of JSON files that do so, at any depth
 RUNTIME_KEYS = frozenset({"timings", "device", "versions", "git", "probe", "machine", "times"})

@@ -30,6 +30,7 @@ def sides(tmp_path):
             "run.json": json.dumps(run),
             "other.json": json.dumps(run),
             "manifest.tsv": "file\tsha256\nrun.json\tabc\nmodel.keras\tdef\n",
+            "a/cache/slices-1/images.npy": "decoded",
             "changed.csv": "1",
             "gone.csv": "",
         },
