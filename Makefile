@@ -6,7 +6,7 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STAMP := .venv/.locked
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo plan doctor bundle test slow lint format bench lock envs clean
+.PHONY: demo plan doctor bundle test slow lint format docs bench lock envs clean
 
 # --no-deps: the lock is complete, and pip would look for newer releases of `package[extra]`, which have no hash
 $(STAMP): requirements.lock
@@ -44,6 +44,12 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
+
+# README.md links into docs/ and config/, so the site's source is all of them as they lie here
+docs: $(STAMP)  ## the documentation as pages, in site/html/; a broken link fails
+	rm -rf site && mkdir -p site/source
+	cp -R README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff LICENSE config docs site/source
+	$(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMP)  ## every benchmark, short; each prints "<name> ratio <number>" last
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick || exit 1; done
