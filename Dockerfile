@@ -6,10 +6,10 @@ FROM python:3.11-slim-bookworm
 ARG GPU=0
 COPY requirements.lock /opt/mbhseg/
 RUN pip install --no-cache-dir --no-deps --require-hashes -r /opt/mbhseg/requirements.lock
-RUN if [ "$GPU" = 1 ]; then pip install --no-cache-dir "tensorflow[and-cuda]==$(pip show tensorflow | sed -n 's/^Version: //p')"; fi
+COPY envs /opt/mbhseg/envs
+RUN if [ "$GPU" = 1 ]; then grep -o "nvidia-.*" /opt/mbhseg/envs/train-gpu.yaml | xargs pip install --no-cache-dir --no-deps; fi
 COPY Snakefile /opt/mbhseg/
 COPY config /opt/mbhseg/config
-COPY envs /opt/mbhseg/envs
 COPY mbhseg /opt/mbhseg/mbhseg
 COPY profiles /opt/mbhseg/profiles
 COPY report /opt/mbhseg/report

@@ -332,6 +332,11 @@ def with_sources(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*asked, *(models_of(config, name) for name in asked)]))
 
 
+def train_env(config: Mapping[str, Any]) -> str:
+    """Stem of the file in envs/ that holds what the network's jobs need."""
+    return "train-gpu" if config["envs"]["train"] == "gpu" else "train"
+
+
 def windows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The window of each of the three channels: name, level and width in HU."""
     names = config["slices"]["channels"]

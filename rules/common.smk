@@ -37,6 +37,7 @@ IMPORTED_RUNS = [
     run for run in RUNS if settings.weights(config, Run.parse(run).experiment)
 ]
 TRAINED_RUNS = [run for run in RUNS if run not in IMPORTED_RUNS]
+TRAIN_ENV = settings.train_env(config)
 FOLDS = list(range(config["split"]["folds"]))
 WINDOWS = settings.windows(config)
 TRAINED = [
@@ -187,7 +188,7 @@ def members(pattern, setting=None):
 def report_settings(wildcards):
     """The settings that the report prints: all that matter, of the data sets its own and its models'."""
     names = (wildcards.dataset, settings.models_of(config, wildcards.dataset))
-    told = {key: value for key, value in config.items() if key != "checkpoint"}
+    told = {k: value for k, value in config.items() if k not in ("checkpoint", "envs")}
     return {
         **told,
         "datasets": {name: config["datasets"][name] for name in dict.fromkeys(names)},

@@ -149,7 +149,7 @@ rule legacy:
     wildcard_constraints:
         run=RUN,
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),

@@ -17,7 +17,7 @@ rule import_weights:
         dataset="|".join(TRAINED),
         run=runs_of(imported=True),
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     resources:
         mem_mb=grows(4000),
         runtime=grows(30),

@@ -19,7 +19,7 @@ rule infer:
     wildcard_constraints:
         run=RUN,
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),

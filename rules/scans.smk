@@ -15,7 +15,7 @@ rule calibrate:
     benchmark:
         "results/benchmarks/{dataset}/calibrate/{run}.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),
@@ -46,7 +46,7 @@ rule predict_scans:
     benchmark:
         "results/benchmarks/{dataset}/scans/{model}.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     threads: config["inference"]["threads"]
     resources:
         mem_mb=grows(4000),

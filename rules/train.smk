@@ -31,7 +31,7 @@ rule train:
         dataset="|".join(TRAINED),
         run=runs_of(imported=False),
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(6000),
@@ -57,7 +57,7 @@ rule probe:
     wildcard_constraints:
         experiment=NAME,
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     threads: lambda wildcards: settings.threads(probed_recipe(wildcards)["training"])
     resources:
         mem_mb=grows(6000),
@@ -82,7 +82,7 @@ rule summary:
     wildcard_constraints:
         experiment=NAME,
     conda:
-        "../envs/train.yaml"
+        f"../envs/{TRAIN_ENV}.yaml"
     resources:
         mem_mb=grows(3000),
         runtime=grows(10),

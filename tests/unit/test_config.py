@@ -30,6 +30,11 @@ def changed(config, path, value):
     return config
 
 
+def test_the_networks_environment_follows_the_config(default):
+    assert settings.train_env(default) == "train"
+    assert settings.train_env(changed(default, "envs.train", "gpu")) == "train-gpu"
+
+
 def test_the_default_is_valid(default, schemas):
     settings.check(default, schemas)
 
@@ -69,6 +74,7 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         ("datasets.phantom.models_of", "phantom", "phantom has no models of its own"),
         ("datasets.phantom.models_of", "mbhseg25_val", "mbhseg25_val has no models of its own"),
         ("datasets.phantom.model_of", "mbhseg25", "Did you mean models_of?"),
+        ("envs.train", "gpus", "envs.train is 'gpus'. Did you mean gpu?"),
         ("shards", 0, "shards: 0 is less than the minimum"),
         ("foreign", {"flexunet": "there"}, "foreign.flexunet has the name of an experiment"),
         ("foreign", {"nn-unet": "there"}, "foreign: 'nn-unet' does not match"),

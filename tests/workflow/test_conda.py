@@ -75,7 +75,8 @@ def test_every_script_finds_what_it_imports_in_its_own_environment(workspace, co
     for rules in (workspace.root / "rules").glob("*.smk"):
         for block in re.split(r"^rule ", rules.read_text(), flags=re.M)[1:]:
             if "script:" in block:
-                env = re.search(r"envs/(\w+)\.yaml", block).group(1)
+                env = re.search(r"envs/([\w{}]+)\.yaml", block).group(1)
+                env = env.replace("{TRAIN_ENV}", "train")
                 scripts[env].add(re.search(r"workflow_scripts/(\w+)\.py", block).group(1))
     for env, names in scripts.items():
         code = f"import sys; sys.path[:0] = [{str(workspace.root)!r}]\n"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mbhseg import provenance
+from tools import pin_envs
 
 SCRIPTS = sorted((provenance.ROOT / "workflow_scripts").glob("*.py"))
 
@@ -128,23 +129,44 @@ PROVIDES = {  # import name -> distribution, where they differ
     "SimpleITK": "simpleitk",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
+    "zlib_ng": "zlib-ng",
 }
 
 
 def test_environments_hold_what_their_scripts_import_at_locked_versions():
     lock = (provenance.ROOT / "requirements.lock").read_text()
     pins = {}
+    cuda = {f"{name}=={version}" for name, version in pin_envs.cuda().items()}
     for file in (provenance.ROOT / "envs").glob("*.yaml"):
         entries = yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]
         pins[file.stem] = {entry.split("==")[0] for entry in entries}
         for entry in entries:
-            assert f"\n{entry} " in lock, f"{file.name}: {entry} is not in requirements.lock"
+            locked = entry.replace("[and-cuda]", "")
+            assert f"\n{locked} " in lock or entry in cuda, f"{file.name}: {entry} is not locked"
     for rules in (provenance.ROOT / "rules").glob("*.smk"):
         for block in rules.read_text().split("\nrule ")[1:]:
             if "script:" not in block:
                 continue
-            env = block.split("envs/")[1].split(".yaml")[0]
+            env = block.split("envs/")[1].split(".yaml")[0].replace("{TRAIN_ENV}", "train")
             script = block.split("workflow_scripts/")[1].split('"')[0]
             _, names = reached(provenance.ROOT / "workflow_scripts" / script)
             missing = {PROVIDES.get(name, name) for name in names} - pins[env]
             assert not missing, f"{script} imports {missing}, which envs/{env}.yaml lacks"
+
+
+def test_the_gpu_environment_is_that_of_the_cpu_with_cuda():
+    pins = {}
+    for name in ("train", "train-gpu"):
+        file = provenance.ROOT / "envs" / f"{name}.yaml"
+        entries = yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]
+        pins[name] = dict(entry.split("==") for entry in entries)
+    assert pins["train-gpu"] == pin_envs.with_cuda(pins["train"]), "make envs renews it"
+    assert any(name.startswith("nvidia-cudnn") for name in pins["train-gpu"])
+
+
+@pytest.mark.parametrize(("device", "file"), [("cpu", "train"), ("gpu", "train-gpu")])
+def test_the_config_chooses_the_environment_of_the_network(finished, device, file):
+    """--containerize names every environment first, and then only wants conda to write it down."""
+    said = finished.snakemake("--containerize", "--config", f"envs={{train: {device}}}", ok=False)
+    used = set(re.findall(r"Hashing conda environment envs/(\S+)\.yaml", said))
+    assert used == {"data", "report", file}

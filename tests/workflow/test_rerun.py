@@ -87,6 +87,7 @@ def test_touching_files_reruns_nothing(finished):
         ("training={optimizer: {learning_rate: 0.0123}}", TRAINED),
         ("network={dropout: 0.3}", TRAINED),
         ("checkpoint={minutes: 3}", set()),
+        ("envs={train: gpu}", set()),  # without --use-conda
         ("postprocessing={reconcile: false}", EVALUATED | {"postprocess"}),
         ("inference={batch_size: 3}", INFERRED | {"legacy"}),
         ("slices={size: 32}", RASTERIZED | {"slice"}),
