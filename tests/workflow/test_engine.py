@@ -129,7 +129,6 @@ PROVIDES = {  # import name -> distribution, where they differ
     "SimpleITK": "simpleitk",
     "yaml": "pyyaml",
     "huggingface_hub": "huggingface-hub",
-    "zlib_ng": "zlib-ng",
 }
 
 
