@@ -124,7 +124,8 @@ def gpu(driver: str | None, seen: str | None) -> Finding:
         return Finding(
             PROBLEM,
             f"the driver has {', '.join(driver.splitlines())}, TensorFlow sees no GPU",
-            'Install its CUDA: .venv/bin/pip install "tensorflow[and-cuda]==<version of the lock>"',
+            'Install its CUDA: grep -o "nvidia-.*" envs/train-gpu.yaml | '
+            "xargs .venv/bin/pip install --no-deps",
         )
     return Finding(NOTE, "no GPU", "Training at 512 x 512 takes days without")
 
