@@ -185,7 +185,8 @@ class Slurm:
     def _shown(self, *job_id: str) -> Iterator[dict[str, str]]:
         for line in self.call("scontrol", "-o", "show", "job", *job_id).splitlines():
             pairs = (word.split("=", 1) for word in line.split() if "=" in word)
-            yield {pair[0]: pair[1] for pair in pairs}
+            if job := {pair[0]: pair[1] for pair in pairs}:  # or "No jobs in the system"
+                yield job
 
     def state(self, job_id: str) -> str:
         """The state of a job, `COMPLETED` at its good end."""

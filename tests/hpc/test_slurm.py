@@ -1,5 +1,8 @@
 """The workflow on a real Slurm of one node: profiles/slurm and its controller script."""
 
+import os
+import shutil
+import signal
 from itertools import pairwise
 
 import pytest
@@ -78,30 +81,60 @@ def test_a_job_that_is_out_of_memory_is_tried_again_with_more(slurm, site):
     assert (site.root / "results/summaries/flexunet.txt").stat().st_size > 0
 
 
-def test_a_training_that_is_cancelled_goes_on_to_the_same_weights(slurm, site, finished, tmp_path):
+MODEL = "results/tiny/models/longer-f0-s1/model.keras"
+STATE = "results/tiny/state/longer-f0-s1"
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory):
+    """The tiny config with a training of eight epochs beside its own, saved all the time."""
     settings = yaml.safe_load(TINY.read_text())
     settings["checkpoint"] = {"minutes": 0.1 / 60}
     longer = {"epochs": 8, "batch": 2, "sampling": {"slices_per_epoch": 120}}
     settings["experiments"] = {"flexunet": {}, "longer": {"training": longer}}
-    config = tmp_path / "longer.yaml"
+    config = tmp_path_factory.mktemp("config") / "longer.yaml"
     config.write_text(yaml.safe_dump(settings))
-    model = "results/tiny/models/longer-f0-s1/model.keras"
+    return config
+
+
+def stopped_and_done(site, longer, stop):
+    """Run the training, `stop` its first try once an epoch is over; the tries of it, as jobs."""
     before = len(site.of_rule("rule_train"))
-    controller = site.start(model, config=config)
+    shutil.rmtree((site.root / MODEL).parent, ignore_errors=True)
+    controller = site.start(MODEL, config=longer)
     try:
-        state = site.root / "results/tiny/state/longer-f0-s1/state.zip"
-        history = site.root / "results/tiny/models/longer-f0-s1/history.csv"
+        state = site.root / STATE / "state.zip"
+        history = (site.root / MODEL).with_name("history.csv")
         until(lambda: state.exists() and history.exists(), 600, "the first epoch's end")
-        cancelled = site.of_rule("rule_train")[-1]["JobId"]
-        slurm.call("scancel", cancelled)
+        stop(site.of_rule("rule_train")[-1]["JobId"])
         assert controller.wait(900) == 0, (site.root / "controller.log").read_text()
     finally:
         controller.kill()
-    tries = site.of_rule("rule_train")[before:]
-    assert [job["JobState"] for job in tries] == ["CANCELLED", "COMPLETED"]
     assert not state.exists()
     log = (site.root / "results/logs/tiny/train/longer-f0-s1.log").read_text()
     assert "afresh" not in log
     assert "epoch 1/8" not in log  # which the first try has done
-    finished.snakemake(model, config=config)
-    assert sha256(site.root / model) == sha256(finished.root / model)
+    return site.of_rule("rule_train")[before:]
+
+
+def test_a_training_that_is_cancelled_goes_on_to_the_same_weights(slurm, site, finished, longer):
+    tries = stopped_and_done(site, longer, lambda job: slurm.call("scancel", job))
+    assert [job["JobState"] for job in tries] == ["CANCELLED", "COMPLETED"]
+    finished.snakemake(MODEL, config=longer)
+    assert sha256(site.root / MODEL) == sha256(finished.root / MODEL)
+
+
+def test_a_training_out_of_time_goes_on_to_the_same_weights(slurm, site, finished, longer):
+    """The first try is held, as on a slow node, until Slurm ends it at its limit of a minute."""
+
+    def until_its_limit(job):
+        slurm.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+        trainer = int((site.root / STATE / "lock").read_text().split()[0])
+        os.kill(trainer, signal.SIGSTOP)  # Slurm continues what it ends
+
+    tries = stopped_and_done(site, longer, until_its_limit)
+    assert [job["JobState"] for job in tries] == ["TIMEOUT", "COMPLETED"]
+    # the rule's day, and twice as much in the second try
+    assert tries[1]["TimeLimit"] == "2-00:00:00"
+    finished.snakemake(MODEL, config=longer)
+    assert sha256(site.root / MODEL) == sha256(finished.root / MODEL)
