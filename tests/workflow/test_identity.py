@@ -1,4 +1,4 @@
-"""The same data, byte for byte: another run, other shards, another order in the zip."""
+"""The same bytes: other shards, another order in the zip, another folder, other cores."""
 
 import hashlib
 import random
@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from tests.workspace import Workspace
+from mbhseg.files import sha256
+from tests.workspace import Workspace, assert_same_results
 
 PUBLIC = ("dataset", "annotations", "inventory", "split")
 
@@ -49,3 +50,25 @@ def test_the_data_do_not_depend_on_shards_or_order(finished, workspace, tmp_path
             target.writestr(member, source.read(member))
     archive = f"datasets={{tiny: {{phantom: null, archive: {{path: {shuffled}}}}}}}"
     assert prepared(workspace, tmp_path / "order", archive, "shards=3") == first
+
+
+@pytest.mark.slow
+def test_one_core_in_another_folder_gives_the_same_results(finished, tmp_path):
+    """The finished run had two cores; all of data, weights, predictions and scores count."""
+    clone = Workspace(tmp_path / "a clone" / "elsewhere")
+    clone.snakemake("--cores", "1")
+    assert_same_results(finished, clone.root)
+
+
+@pytest.mark.slow
+def test_the_threads_of_a_training_are_its_own_not_the_machines(finished, tmp_path):
+    """Two threads in the recipe are two on one core as well, though the engine counts one."""
+    run = "results/tiny/models/threaded-f0-s1"
+    threaded = "experiments={flexunet: {}, threaded: {training: {threads: 2}}}"
+    files = ("model.keras", "history.csv")
+    made = {}
+    for cores in ("1", "2"):
+        workspace = finished.copied(tmp_path / cores)
+        workspace.snakemake(f"{run}/model.keras", "--cores", cores, "--config", threaded)
+        made[cores] = [sha256(workspace.root / run / file) for file in files]
+    assert made["1"] == made["2"]
