@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +338,10 @@ def browser() -> Callable[..., Any]:
     if program is None:
         pytest.skip("no Chromium here; set MBHSEG_CHROMIUM to its path")
     return lambda *size: module.Tab(program, *size)
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Callable[..., Any]) -> Iterator[Any]:
+    """A tab that the tests of a file share."""
+    with browser(1280, 1000) as opened:
+        yield opened

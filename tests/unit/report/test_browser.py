@@ -1,7 +1,6 @@
 """The report in a real browser, from the file system: what people see and do."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,20 @@ from mbhseg.files import read_table
 from mbhseg.predictions import WINDOW
 from mbhseg.volumes import image_array, label_array, load_labels
 from mbhseg.windows import to_grey
+from tests.unit.report.pages import (
+    READY,
+    address,
+    axe_violations,
+    check_print,
+    choose,
+    loaded,
+    overlay,
+    rows,
+    text,
+)
 
-AXE = Path(__file__).parents[3] / ".cache/axe/node_modules/axe-core/axe.min.js"  # by .ci/browser
 RUN = "flexunet-f0-s137"
 PAGES = ("index.html", f"run-{RUN}.html", "compare.html", "viewer.html")
-READY = (
-    "document.querySelector('#place').textContent && !document.querySelector('#status').innerText"
-)
-PAPER = 718  # CSS pixels: A4 with a centimetre of margin on both sides
 TONES = "document.querySelector('#tone feFuncR').getAttribute('tableValues')"
 MOVES = (
     *(("ArrowUp", 1), ("ArrowRight", 2), ("ArrowDown", 1), ("ArrowLeft", 0)),
@@ -31,63 +36,15 @@ MOVES = (
 )
 
 
-@pytest.fixture(scope="module")
-def tab(browser: Any) -> Iterator[Any]:
-    with browser(1280, 1000) as opened:
-        yield opened
-
-
 @pytest.fixture
 def viewer(tab: Any, report: Path) -> Iterator[Any]:
     """The viewer, its first case loaded. Errors and requests elsewhere fail the test."""
-    tab.errors.clear()
-    tab.requests.clear()
-    tab.resize(1280, 1000)
-    tab.open(report / "viewer.html")
-    tab.until(READY)
-    yield tab
-    assert not tab.errors
-    assert all(url.startswith(("file:", "about:", "data:")) for url in tab.requests)
+    with loaded(tab, report / "viewer.html"):
+        yield tab
 
 
 def cases_of(drawn: Path) -> list[str]:
     return sorted(read_table(drawn / "split/fold0.tsv").query("subset == 'test'")["case"])
-
-
-def choose(tab: Any, field: str, value: str) -> None:
-    """Pick an option as a person does."""
-    tab.run(
-        f"(() => {{ const e = document.getElementById({json.dumps(field)});"
-        f"e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change')); }})()"
-    )
-
-
-def text(tab: Any, selector: str) -> str:
-    return tab.run(f"document.querySelector({json.dumps(selector)}).textContent")
-
-
-def rows(tab: Any, table: str) -> list[list[str]]:
-    return tab.run(
-        f"[...document.querySelectorAll('#{table} tbody tr')]"
-        ".map((row) => [...row.children].map((cell) => cell.textContent))"
-    )
-
-
-def address(tab: Any) -> dict[str, str]:
-    return tab.run("Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")
-
-
-def overlay(tab: Any, shape: tuple[int, int]) -> np.ndarray:
-    """RGBA in the middle of every voxel of the overlay, [H, W, 4]."""
-    flat = tab.run(
-        "(() => { const c = document.getElementById('overlay');"
-        f"const f = c.width / {shape[1]}, out = [];"
-        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-        f"for (let y = 0; y < {shape[0]}; y += 1) for (let x = 0; x < {shape[1]}; x += 1) {{"
-        "const i = 4 * ((Math.floor((y + .5) * f)) * c.width + Math.floor((x + .5) * f));"
-        "out.push(d[i], d[i + 1], d[i + 2], d[i + 3]); } return out; })()"
-    )
-    return np.array(flat, np.uint8).reshape(*shape, 4)
 
 
 # --- the viewer
@@ -352,16 +309,7 @@ def test_nothing_is_wider_than_the_window(tab, several, name, width):
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_violation(tab, several, name, scheme):
-    axe = Path(os.environ.get("MBHSEG_AXE") or AXE)
-    if not axe.is_file():
-        pytest.skip(f"no axe-core here: run .ci/browser, or set MBHSEG_AXE ({axe} is missing)")
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    tab.call("Emulation.setEmulatedMedia", features=features)
-    tab.resize(1280, 1000)
-    tab.open(several / name)
-    tab.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    tab.run(axe.read_text() + ";0")
-    found = tab.run("axe.run().then((r) => r.violations)")
+    found = axe_violations(tab, several / name, scheme)
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     assert not serious, json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in serious])
     assert not found, json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in found])
@@ -369,18 +317,4 @@ def test_axe_finds_no_serious_violation(tab, several, name, scheme):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_prints_dark_on_white_and_cuts_nothing_off(tab, several, name):
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    tab.resize(PAPER, 1000)
-    try:
-        tab.call("Emulation.setEmulatedMedia", media="print", features=dark)
-        tab.open(several / name)
-        assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        assert tab.run("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
-        wide = tab.run(
-            "[...document.querySelectorAll('body *')]"
-            f".filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > {PAPER + 1})"
-            ".map((e) => e.outerHTML.slice(0, 90))"
-        )
-        assert not wide
-    finally:
-        tab.call("Emulation.setEmulatedMedia", media="", features=[])
+    check_print(tab, several / name)

@@ -1,7 +1,6 @@
 """The page of scans without a ground truth: its tables, its viewer's data, and it in a browser."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,17 @@ from mbhseg.scans.record import Scan
 from mbhseg.scans.space import turn_of
 from mbhseg.volumes import voxel_ml
 from tests.heads import blocks, head
-from tests.unit.report.test_browser import AXE, PAPER, READY, address, choose, overlay, rows, text
+from tests.unit.report.pages import (
+    READY,
+    address,
+    axe_violations,
+    check_print,
+    choose,
+    loaded,
+    overlay,
+    rows,
+    text,
+)
 from tests.unit.report.test_page import LINKS, Page
 
 AFFINE = np.diag((-0.5, 0.5, 5.0, 1.0))
@@ -210,23 +219,11 @@ def test_many_slices_fit_a_sprite():
 # --- in a browser
 
 
-@pytest.fixture(scope="module")
-def tab(browser: Any):
-    with browser(1280, 1000) as opened:
-        yield opened
-
-
 @pytest.fixture
 def shown(tab, page):
     """The page, its first scan loaded. Errors and requests elsewhere fail the test."""
-    tab.errors.clear()
-    tab.requests.clear()
-    tab.resize(1280, 1000)
-    tab.open(page / "index.html")
-    tab.until(READY)
-    yield tab
-    assert not tab.errors
-    assert all(url.startswith(("file:", "about:", "data:")) for url in tab.requests)
+    with loaded(tab, page / "index.html"):
+        yield tab
 
 
 def columns(tab: Any, *wanted: int) -> list[list[str]]:
@@ -348,33 +345,9 @@ def test_nothing_is_wider_than_the_window(tab, page, width):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(tab, page, scheme):
-    axe = Path(os.environ.get("MBHSEG_AXE") or AXE)
-    if not axe.is_file():
-        pytest.skip(f"no axe-core here: run .ci/browser, or set MBHSEG_AXE ({axe} is missing)")
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    tab.call("Emulation.setEmulatedMedia", features=features)
-    tab.resize(1280, 1000)
-    tab.open(page / "index.html")
-    tab.until(READY)
-    tab.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    tab.run(axe.read_text() + ";0")
-    found = tab.run("axe.run().then((r) => r.violations)")
-    tab.call("Emulation.setEmulatedMedia", features=[])
+    found = axe_violations(tab, page / "index.html", scheme)
     assert not found, json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in found])
 
 
 def test_prints_dark_on_white_and_cuts_nothing_off(tab, page):
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    tab.resize(PAPER, 1000)
-    try:
-        tab.call("Emulation.setEmulatedMedia", media="print", features=dark)
-        tab.open(page / "index.html")
-        assert tab.run("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
-        wide = tab.run(
-            "[...document.querySelectorAll('body *')]"
-            f".filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > {PAPER + 1})"
-            ".map((e) => e.outerHTML.slice(0, 90))"
-        )
-        assert not wide
-    finally:
-        tab.call("Emulation.setEmulatedMedia", media="", features=[])
+    check_print(tab, page / "index.html")
