@@ -6,14 +6,14 @@ from -50 to 150 HU, where hemorrhage is read, coarser outside.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.slices import resize_image
+from mbhseg.slices import resize_image, to_display
 
 TONE_HU = (-1024.0, -50.0, 150.0, 3000.0)  # knots of the tone curve, linear in between
 TONE_GREY = (0.0, 24.0, 224.0, 255.0)
@@ -120,6 +120,11 @@ def encode_labels(labels: NDArray[np.uint8]) -> str:
             value >>= 7
         data.append(value)
     return base64.b64encode(data).decode("ascii")
+
+
+def encode_planes(labels: NDArray[np.uint8], planes: Iterable[int]) -> list[str]:
+    """`encode_labels` of some planes of a volume [x, y, z], as they are displayed."""
+    return [encode_labels(to_display(labels[:, :, plane])) for plane in planes]
 
 
 def decode_labels(text: str, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """What the report says about a run: what was trained, how it scored, and beside whom."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -305,23 +306,36 @@ def run_facts(info: dict[str, Any], history: pd.DataFrame | None) -> list[Fact]:
         Fact("input", f"{size} × {size}, {len(info['input']['windows'])} channels"),
     ]
     if history is None:
-        file = info["imported"]["file"]
-        return [*facts, Fact("weights", f"imported from {file}, not trained here")]
-    best = info["best"]
+        return [*facts, imported_weights(info)]
     device = ", ".join(f"{key} {as_text(value)}" for key, value in info["device"].items())
-    score = best.get("val_dice")
-    chosen = f"epoch {best['epoch']:.0f} of {len(history)}"
-    if score is not None:
-        chosen += f", validation Dice {score:.3f}"
     seconds = info["timings"]["total_seconds"]
     return [
         *facts,
-        Fact("trained on", f"{info['data']['train_slices']:,} slices"),
+        trained_on(info),
         Fact("validated on", f"{info['data']['valid_slices']:,} slices"),
-        Fact("weights kept", chosen),
+        kept_weights(info, len(history)),
         Fact("training time", duration(seconds)),
         Fact("device", device),
     ]
+
+
+def trained_on(info: Mapping[str, Any]) -> Fact:
+    """How many slices a run.json says that the network has learned from."""
+    return Fact("trained on", f"{info['data']['train_slices']:,} slices")
+
+
+def imported_weights(info: Mapping[str, Any]) -> Fact:
+    """Where the weights of a run without a training come from."""
+    return Fact("weights", f"imported from {info['imported']['file']}, not trained here")
+
+
+def kept_weights(info: Mapping[str, Any], epochs: int | None = None) -> Fact:
+    """The epoch whose weights were kept, of how many if known, and its score if it has one."""
+    best = info["best"]
+    chosen = f"epoch {best['epoch']:.0f}" + (f" of {epochs}" if epochs is not None else "")
+    if best.get("val_dice") is not None:
+        chosen += f", validation Dice {best['val_dice']:.3f}"
+    return Fact("weights kept", chosen)
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from mbhseg.report.assets import Assets, static
 from mbhseg.report.dataset import Fact
 from mbhseg.report.display import display, script
 from mbhseg.report.render import render
-from mbhseg.report.runs import flatten
+from mbhseg.report.runs import flatten, imported_weights, kept_weights, trained_on
 from mbhseg.scans.failures import Failure
 from mbhseg.scans.layout import FAILED, VIEWER, VOLUMES
 
@@ -137,18 +137,16 @@ def failures(table: pd.DataFrame) -> list[Failure]:
 
 def model_of(name: str, info: Mapping[str, Any]) -> Model:
     """What a run.json says of a model; what it does not hold is left out."""
-    data, best = info.get("data") or {}, info.get("best") or {}
-    imported = info.get("imported") or {}
+    data = info.get("data") or {}
     given = info["input"]
     windows = ", ".join(f"{w['name']} {w['level']:g}/{w['width']:g}" for w in given["windows"])
     facts = [Fact("input", f"{given['size']} × {given['size']}, windows {windows} HU")]
     if "train_slices" in data:
-        facts.append(Fact("trained on", f"{data['train_slices']:,} slices"))
-    if "val_dice" in best:
-        chosen = f"epoch {best['epoch']:.0f}, validation Dice {best['val_dice']:.3f}"
-        facts.append(Fact("weights kept", chosen))
-    if imported:
-        facts.append(Fact("weights", f"imported from {imported.get('file')}, not trained here"))
+        facts.append(trained_on(info))
+    if "val_dice" in (info.get("best") or {}):
+        facts.append(kept_weights(info))
+    if info.get("imported"):
+        facts.append(imported_weights(info))
     if data.get("manifest_sha256"):
         facts.append(Fact("training data, sha256", data["manifest_sha256"]))
     more = {key: info[key] for key in (*_LISTED, "versions") if info.get(key) is not None}
@@ -181,8 +179,11 @@ def _viewer(
         }
         index.append(
             {
-                **{"id": case, "script": file, "sprite": picture.href},
-                **{"scores": {system: {}}, "measures": measures},
+                "id": case,
+                "script": file,
+                "sprite": picture.href,
+                "scores": {system: {}},
+                "measures": measures,
             }
         )
     if not index:

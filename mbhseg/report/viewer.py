@@ -216,8 +216,7 @@ def _write_labels(
         "sides": geometry.sides_shown(geometry.orientation(rated.affine)),
         "across": min(sprites.COLUMNS, len(planes)),
         "sources": {
-            source: [sprites.encode_labels(to_display(volume[:, :, plane])) for plane in planes]
-            for source, volume in volumes.items()
+            source: sprites.encode_planes(volume, planes) for source, volume in volumes.items()
         },
     }
     file.write_text(script("open", data), encoding="utf-8")

@@ -24,7 +24,7 @@ class Preview(NamedTuple):
     The description has rows, columns and aspect of a picture; planes, the voxel index along the
     scan's own slice axis of each; voxelMl, None where it is unknown; sides, the patient's at the
     left and right; across, tiles in a row of the sprite; labels and, if the outcome has an
-    entropy, doubt, both plane by plane as `sprites.encode_labels` writes them.
+    entropy, doubt, both as `sprites.encode_planes` writes them.
     """
 
     sprite: bytes
@@ -44,17 +44,14 @@ def preview(scan: Scan, turn: Turn, outcome: Outcome) -> Preview:
         "voxelMl": voxel_ml(scan.affine) if scan.measured else None,
         "sides": geometry.sides_shown(turn.orientation if scan.measured else ""),
         "across": min(sprites.COLUMNS, depth),
-        "labels": _encoded(outcome.labels),
+        "labels": sprites.encode_planes(outcome.labels, range(depth)),
     }
     if outcome.entropy is not None:
-        description["doubt"] = _encoded(doubt_levels(outcome.entropy))
+        levels = doubt_levels(outcome.entropy)
+        description["doubt"] = sprites.encode_planes(levels, range(depth))
     return Preview(sprites.sprite(images, sprites.finest_rung(depth)), description)
 
 
 def doubt_levels(entropy: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Entropy 0..255 of any shape in LEVELS equal steps, 0 (certain) to 7."""
     return (entropy // (256 // LEVELS)).astype(np.uint8)
-
-
-def _encoded(volume: NDArray[np.uint8]) -> list[str]:
-    return [sprites.encode_labels(to_display(volume[:, :, z])) for z in range(volume.shape[2])]
