@@ -26,11 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
     The longest group goes first, or one process would still be at it when the others are done.
     """
+    items.sort(key=lambda item: not _uses_finished(item))
     for item in items:
-        shared = "finished" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("finished" if shared else item.path.name))
-    items.sort(key=lambda item: "finished" not in getattr(item, "fixturenames", ()))
+        group = "finished" if _uses_finished(item) else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
     return (yield)
+
+
+def _uses_finished(item: pytest.Item) -> bool:
+    return "finished" in getattr(item, "fixturenames", ())
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

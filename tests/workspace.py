@@ -13,6 +13,13 @@ PARTS = ("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "
 TINY = REPO / "tests" / "workflow" / "tiny.yaml"
 
 
+def engine_command(*words: str, config: Path = TINY) -> list[str]:
+    """The command line that runs the engine on two cores, unless the words say otherwise."""
+    # --configfile is last, as it takes several words
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]
+    return [*command, "--configfile", str(config)]
+
+
 class Workspace:
     """A copy of the workflow in a folder of its own."""
 
@@ -41,8 +48,7 @@ class Workspace:
 
         With `offline` no process of the run can open an internet socket, see `no_internet`.
         """
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]
-        command += ["--configfile", str(config)]  # last, as it takes several words
+        command = engine_command(*words, config=config)
         if offline:
             command = [sys.executable, str(REPO / "tests" / "no_internet.py"), *command]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)

@@ -4,13 +4,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.workspace import TINY, Workspace, assert_same_results
+from tests.workspace import Workspace, assert_same_results, engine_command
 
 KILLS, SEED = 10, 25
 DELAY = 3.0  # seconds, the most that a kill waits after the job that it follows
@@ -25,10 +24,9 @@ def moments(jobs: int) -> list[tuple[int, float]]:
 
 def begin(workspace: Workspace, log: Path) -> subprocess.Popen:
     """The engine and its jobs, in a process group of their own."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(TINY)]
     with open(log, "w") as stream:
         return subprocess.Popen(
-            command,
+            engine_command(),
             cwd=workspace.root,
             stdout=stream,
             stderr=subprocess.STDOUT,

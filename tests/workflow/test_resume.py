@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from mbhseg.files import read_json, sha256
-from tests.workspace import TINY, Workspace
+from tests.workspace import TINY, Workspace, engine_command
 
 RUN = "results/tiny/models/flexunet-f0-s1"
 STATE = "results/tiny/state/flexunet-f0-s1"
@@ -32,9 +31,8 @@ def longer(tmp_path_factory) -> Path:
 
 
 def begin(workspace: Workspace, config: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", f"{RUN}/model.keras"]
     return subprocess.Popen(
-        [*command, "--configfile", str(config)],
+        engine_command(f"{RUN}/model.keras", config=config),
         cwd=workspace.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
