@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,17 +25,22 @@ REPO = Path(__file__).resolve().parent.parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Share the tests out between processes by file, those of the one finished run together.
 
-    The longest group goes first, or one process would still be at it when the others are done.
+    A slow test's file stays whole: it takes longer than another finished run, and its tests may
+    build on each other. The longest groups go first, or one process would still be at them when
+    the others are done.
     """
-    items.sort(key=lambda item: not _uses_finished(item))
-    for item in items:
-        group = "finished" if _uses_finished(item) else item.path.name
+    groups = [_group(item) for item in items]
+    sizes = Counter(groups)
+    for item, group in zip(items, groups, strict=True):
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (_group(item) != "finished", -sizes[_group(item)]))
     return (yield)
 
 
-def _uses_finished(item: pytest.Item) -> bool:
-    return "finished" in getattr(item, "fixturenames", ())
+def _group(item: pytest.Item) -> str:
+    quick = item.get_closest_marker("slow") is None
+    together = quick and "finished" in getattr(item, "fixturenames", ())
+    return "finished" if together else item.path.name
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
