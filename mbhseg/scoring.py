@@ -1,8 +1,6 @@
 """Predictions scored against the consensus and against each rater, the ceiling beside them."""
 
-import concurrent.futures
 import functools
-import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +25,7 @@ from mbhseg.metrics import calibration, groups, organisers
 from mbhseg.metrics.overlap import Row, class_counts, dice
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import OVERLAP_COLUMNS, join_tables, score_table, typed_table
+from mbhseg.parallel import in_order
 from mbhseg.postprocess import Postprocessing
 from mbhseg.predicted import has_probabilities, read_prediction, read_probabilities
 from mbhseg.predictions import FULL
@@ -41,7 +40,6 @@ ORGANISERS_COLUMNS: dict[str, str] = {
     "n_raters": "int64",
     **dict.fromkeys(organisers.COLUMNS, "float64"),
 }
-_CASES_A_PROCESS = 8  # fewer do not pay for its start
 
 
 class Evaluation(NamedTuple):
@@ -236,7 +234,7 @@ def evaluate_cases(
         post,
         has_probabilities(predictions),
     )
-    scored = _score_all(archive, sorted(cases.items()), task, processes)
+    scored = list(in_order(functools.partial(_score_alone, task), sorted(cases.items()), processes))
     band = threshold.best_band([case.histogram for case in scored])
     slices = [case.slices for case in scored if len(case.slices)]
     no_planes = np.zeros((0, len(CLASSES), len(CLASSES)), np.int64)
@@ -255,29 +253,10 @@ def evaluate_cases(
     )
 
 
-def _score_all(
-    archive: Archive,
-    cases: Sequence[tuple[str, Sequence[int] | None]],
-    task: Task,
-    processes: int,
-) -> list[CaseScores]:
-    workers = min(processes, len(cases) // _CASES_A_PROCESS)
-    if workers < 2:
-        return [evaluate_case(archive, case, slices, task) for case, slices in cases]
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        found = [pool.submit(_score_alone, case, slices, task) for case, slices in cases]
-        try:
-            return [each.result() for each in found]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _score_alone(case: str, slices: Sequence[int] | None, task: Task) -> CaseScores:
-    """What a process of its own does with a case."""
+def _score_alone(task: Task, case: tuple[str, Sequence[int] | None]) -> CaseScores:
+    """The scores of a case and its slices; also what a process of its own does."""
     with Archive(task.archive) as archive:
-        return evaluate_case(archive, case, slices, task)
+        return evaluate_case(archive, *case, task)
 
 
 def _joined(tables: Sequence[pd.DataFrame], columns: Mapping[str, str]) -> pd.DataFrame:

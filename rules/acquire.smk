@@ -65,6 +65,7 @@ rule make_phantom:
         dataset=named("phantom"),
     conda:
         "../envs/data.yaml"
+    threads: 2
     resources:
         mem_mb=grows(1500),
         runtime=grows(60),

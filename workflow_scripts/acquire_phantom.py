@@ -11,7 +11,7 @@ from mbhseg.phantom import PhantomSpec
 
 def main(job: Any) -> None:
     out = AcquireOutputs(*map(Path, (job.output.archive, job.output.digest, job.output.source)))
-    from_phantom(PhantomSpec(**job.params.spec), out)
+    from_phantom(PhantomSpec(**job.params.spec), out, job.threads)
 
 
 if __name__ == "__main__":

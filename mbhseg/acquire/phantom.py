@@ -7,12 +7,15 @@ from mbhseg.phantom import PhantomSpec, write_archive
 from mbhseg.progress import progress
 
 
-def from_phantom(spec: PhantomSpec, out: AcquireOutputs) -> None:
+def from_phantom(spec: PhantomSpec, out: AcquireOutputs, processes: int = 1) -> None:
     """Generate the data set of `spec`; raises InputError if the spec is out of bounds."""
     with disk_errors(out.archive):
         out.clear()
         write_archive(
-            out.archive, spec, lambda cases, n: progress(cases, n, "Generating heads", "cases")
+            out.archive,
+            spec,
+            lambda cases, n: progress(cases, n, "Generating heads", "cases"),
+            processes,
         )
         source = {"kind": "phantom", **spec._asdict(), "bytes": out.archive.stat().st_size}
         record(out, digest_of(out.archive), source)

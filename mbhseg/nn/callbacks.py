@@ -152,18 +152,23 @@ class KeepBest(keras.callbacks.Callback):
 class WriteHistory(keras.callbacks.Callback):
     """Renew history.csv and curves.png: one row an epoch, epoch counted from 1.
 
-    No times in it, so that equal trainings write equal files.
+    No times in it, so that equal trainings write equal files. The curves, a second's work, are
+    drawn anew when they are `seconds` old, and at the end.
     """
 
-    def __init__(self, table: Path, curves: Path, title: str) -> None:
+    def __init__(self, table: Path, curves: Path, title: str, seconds: float = 60.0) -> None:
         super().__init__()
         self._table, self._curves, self._title = table, curves, title
+        self._seconds, self._drawn = seconds, -math.inf
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         scores = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **scores})
         self._write()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._draw()
 
     def state(self) -> dict[str, Any]:
         """The rows so far."""
@@ -176,9 +181,14 @@ class WriteHistory(keras.callbacks.Callback):
 
     def _write(self) -> None:
         if self.rows:
-            history = pd.DataFrame(self.rows)
-            write_table(self._table, history)
-            draw_curves(history, self._curves, self._title)
+            write_table(self._table, pd.DataFrame(self.rows))
+            if time.monotonic() - self._drawn >= self._seconds:
+                self._draw()
+
+    def _draw(self) -> None:
+        if self.rows:
+            draw_curves(pd.DataFrame(self.rows), self._curves, self._title)
+            self._drawn = time.monotonic()
 
 
 class StopWhen(keras.callbacks.Callback):

@@ -1,5 +1,6 @@
 """The phantom as an archive, laid out as MBH_Train_2025_voxel-label.zip is."""
 
+import functools
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.files import atomic_file
+from mbhseg.parallel import in_order
 from mbhseg.phantom.case import PhantomCase, make_case
 from mbhseg.phantom.spec import PhantomSpec, check
 from mbhseg.volumes import nifti_bytes
@@ -18,30 +20,40 @@ TOP_FOLDER = "MBH_Train_2025_voxel-label"
 _STAMP = (2025, 6, 15, 0, 0, 0)  # one date for all, so that equal specs make equal bytes
 _MODE = 0o600 << 16
 
-Progress = Callable[[Iterable[int], int], Iterable[int]]
+Members = list[tuple[str, bytes]]
+Progress = Callable[[Iterable[Members], int], Iterable[Members]]
 
 
-def write_archive(path: str | Path, spec: PhantomSpec, progress: Progress | None = None) -> None:
+def write_archive(
+    path: str | Path, spec: PhantomSpec, progress: Progress | None = None, processes: int = 1
+) -> None:
     """Generate the data set into one zip, which appears whole or not at all.
 
-    Memory holds one scan at a time. Equal specs give equal bytes (on one machine and with one
-    set of library versions). `progress` may wrap the loop over the scans: it is called with the
-    scans' indices and their number. Raises InputError if the spec is out of bounds.
+    Memory holds a few scans at a time. Equal specs give equal bytes (on one machine and with one
+    set of library versions), whatever the number of `processes`. `progress` may wrap the loop over
+    the scans: it is called with them and their number. Raises InputError if the spec is out of
+    bounds.
     """
     check(spec)
-    indices: Iterable[int] = range(spec.cases)
+    cases: Iterable[Members] = in_order(
+        functools.partial(_members_of, spec), range(spec.cases), processes
+    )
     if progress is not None:
-        indices = progress(indices, spec.cases)
+        cases = progress(cases, spec.cases)
     with atomic_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        for index in indices:
-            for name, data in case_members(make_case(spec, index)):
+        for members in cases:
+            for name, data in members:
                 entry = zipfile.ZipInfo(f"{TOP_FOLDER}/{name}", date_time=_STAMP)
                 entry.create_system = 3
                 entry.external_attr = _MODE
                 archive.writestr(entry, data)  # stored: the members are gzip already
 
 
-def case_members(case: PhantomCase) -> list[tuple[str, bytes]]:
+def _members_of(spec: PhantomSpec, index: int) -> Members:
+    return case_members(make_case(spec, index))
+
+
+def case_members(case: PhantomCase) -> Members:
     """Names below the top folder and bytes of one case's files: the image, then its raters'."""
     members = [(f"{case.case}/image.nii.gz", nifti_bytes(_image(case.hu, case.affine)))]
     for rater, labels in sorted(case.labels.items()):

@@ -13,9 +13,11 @@ import tensorflow as tf
 
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
-from mbhseg.files import read_table
+from mbhseg.files import read_table, sha256
+from mbhseg.nn.callbacks import WriteHistory
 from mbhseg.nn.inference import Predictor
 from mbhseg.nn.losses import make_loss
+from mbhseg.nn.pictures import draw_curves
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.training import TrainOutputs, train
 from mbhseg.provenance import git_state
@@ -68,6 +70,23 @@ def test_events_hold_the_history(run):
         found = {value.tag: value.simple_value for value in event.summary.value}
         assert set(found) == set(history) - {"epoch"}
         assert found["val_loss"] == pytest.approx(row["val_loss"])
+
+
+def test_curves_are_drawn_when_they_are_old_and_at_the_end(run, tmp_path):
+    history = read_table(run.history)
+    for rows in (1, 2):
+        draw_curves(history[:rows], tmp_path / f"{rows}.png", "a run")
+    of_one, of_two = (sha256(tmp_path / f"{rows}.png") for rows in (1, 2))
+    table, curves = tmp_path / "history.csv", tmp_path / "curves.png"
+    first, second = history.drop(columns="epoch").to_dict("records")[:2]
+    writer = WriteHistory(table, curves, "a run", seconds=3600)
+    writer.on_epoch_end(0, first)
+    assert sha256(curves) == of_one
+    writer.on_epoch_end(1, second)
+    assert len(read_table(table)) == 2
+    assert sha256(curves) == of_one
+    writer.on_train_end()
+    assert sha256(curves) == of_two
 
 
 def test_curves_and_previews_are_pictures(run, toy):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mbhseg import contrast, evaluation, scoring
+from mbhseg import contrast, evaluation, parallel
 from mbhseg.agreement import CONSENSUS, agreement_table
 from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
@@ -295,7 +295,7 @@ def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictio
 
 
 def test_several_processes_give_the_same_and_fail_as_loudly(tiny_set, predictions, monkeypatch):
-    monkeypatch.setattr(scoring, "_CASES_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
     alone = evaluate(tiny_set, predictions)
     shared = evaluate(tiny_set, predictions, processes=2)
     for name, table in alone._asdict().items():

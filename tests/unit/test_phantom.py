@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from mbhseg import parallel
 from mbhseg.archive import CASE_PATTERN, Archive
 from mbhseg.classes import FOREGROUND, KEYS
 from mbhseg.errors import InputError
@@ -95,6 +96,12 @@ def test_equal_specs_give_equal_bytes_and_other_seeds_other_bytes(zipped, tmp_pa
     assert sha256(tmp_path / "again.zip") == sha256(zipped)
     with zipfile.ZipFile(tmp_path / "other.zip") as other, zipfile.ZipFile(zipped) as first:
         assert not {e.CRC for e in other.infolist()} & {e.CRC for e in first.infolist()}
+
+
+def test_several_processes_give_equal_bytes(zipped, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    write_archive(tmp_path / "shared.zip", SPEC._replace(cases=4), processes=2)
+    assert sha256(tmp_path / "shared.zip") == sha256(zipped)
 
 
 def test_a_failure_leaves_no_archive(tmp_path):
