@@ -83,7 +83,11 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path, model):
     out = tmp_path / "out"
     words = ["infer", str(tmp_path / "scans"), "-m", model, "-o", str(out)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mbhseg", *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mbhseg", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job ignores it, and so would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while process.poll() is None and not (out / "000.nii.gz").exists():
         time.sleep(0.02)

@@ -34,6 +34,7 @@ def prepared(workspace, folder, *config):
     return digest(folder / "results/tiny")
 
 
+@pytest.mark.slow
 def test_the_data_do_not_depend_on_shards_or_order(finished, workspace, tmp_path):
     first = digest(finished.root / "results/tiny")
     for shards in (1, 4):

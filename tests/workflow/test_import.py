@@ -48,6 +48,7 @@ def images_of(workspace: Workspace) -> np.ndarray:
     return np.stack([read_image(workspace.root / "results/tiny" / name) for name in names])
 
 
+@pytest.mark.slow
 def test_it_is_imported_and_predicts_what_the_seed_would(copied, mine):
     planned = copied.planned(config=mine)
     assert planned["import_weights"] == 1

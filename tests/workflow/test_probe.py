@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 PROBED = "training={batch: probe, probe: {batches: [4], threads: [1], steps: 1}}"
 
 
@@ -12,6 +14,7 @@ def test_only_a_recipe_that_says_probe_is_measured(finished):
     assert plan["train"] == 1
 
 
+@pytest.mark.slow
 def test_the_probe_is_a_target_and_another_learning_rate_measures_nothing_anew(finished):
     target = "results/probes/flexunet.json"
     both = "training={batch: probe, probe: {batches: [4, 8], threads: [1], steps: 1}}"

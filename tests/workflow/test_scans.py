@@ -4,6 +4,7 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from mbhseg.archive import Archive
 from mbhseg.files import read_table
@@ -12,6 +13,7 @@ from mbhseg.volumes import nifti_bytes
 RUN = "flexunet-f0-s1"
 
 
+@pytest.mark.slow
 def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
     with Archive(finished.root / "results/tiny/raw/archive.zip") as archive:
         case, files = next(iter(archive.cases.items()))

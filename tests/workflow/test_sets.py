@@ -15,6 +15,8 @@ from tests.hubserver import HubServer
 from tests.workspace import TINY
 from tests.zips import zip_of
 
+pytestmark = pytest.mark.slow
+
 RUN = "flexunet-f0-s1"
 OUTSIDE = "results/outside"
 

@@ -30,6 +30,7 @@ def own_split(finished, tmp_path_factory):
     return folder, table
 
 
+@pytest.mark.slow
 def test_the_split_is_the_users(finished, own_split):
     folder, table = own_split
     write_table(folder / "mine.tsv", table)

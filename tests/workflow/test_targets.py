@@ -1,5 +1,7 @@
 """Training on the raters' own masks takes them from the data set, and only then."""
 
+import pytest
+
 from mbhseg.files import read_json, read_table
 
 SOFT = (
@@ -8,6 +10,7 @@ SOFT = (
 )
 
 
+@pytest.mark.slow
 def test_an_experiment_learns_from_all_raters(finished):
     text = finished.snakemake("results/tiny/models/soft-f0-s1/model.keras", "--config", SOFT)
     assert "annotations.tsv" in text
@@ -22,6 +25,7 @@ def test_an_experiment_learns_from_all_raters(finished):
     assert raters.stat().st_size - 128 == len(own.merge(used)) * 64 * 64
 
 
+@pytest.mark.slow
 def test_folds_share_what_is_decoded(finished):
     """The other fold's training finds the slices of the first one."""
     finished.snakemake("results/tiny/models/flexunet-f0-s2/model.keras")
