@@ -18,6 +18,7 @@ rule infer:
         "results/benchmarks/{dataset}/infer/{run}.{subset}.tsv"
     wildcard_constraints:
         run=RUN,
+    priority: 1  # what is scored and shown waits for it
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
     threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])

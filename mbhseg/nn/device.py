@@ -116,7 +116,11 @@ def as_dataset(begin: Callable[[], Iterator[Any]], example: Any) -> tf.data.Data
     them have its arrays' types and shapes, but for the first axis.
     """
     signature = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in example)
-    return tf.data.Dataset.from_generator(begin, output_signature=signature)
+    options = tf.data.Options()
+    # its thread has nothing to tune here, sleeps twice as long each time, up to a minute, and is
+    # waited for when the training ends
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_generator(begin, output_signature=signature).with_options(options)
 
 
 def check(*, require_gpu: bool) -> None:

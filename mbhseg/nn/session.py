@@ -140,11 +140,6 @@ class Session:
         )
         self._trainer.make_variables(some.images[:1], some.labels[:1])
 
-    def _data(self) -> Any:
-        if self._recipe.gpus == 1:
-            return iter(self._feed)
-        return device.as_dataset(lambda: iter(self._feed), self._example)
-
     def _make_callbacks(self, outputs: TrainOutputs, title: str) -> None:
         recipe, valid = self._recipe, self._store.subset("valid")
         mode = direction(recipe.monitor)
@@ -224,7 +219,7 @@ class Session:
         with self._interrupt:
             try:
                 self._trainer.fit(
-                    self._data(),
+                    device.as_dataset(lambda: iter(self._feed), self._example),
                     initial_epoch=self._ledger.position[0],
                     epochs=self._recipe.epochs,
                     steps_per_epoch=self._feed.steps_per_epoch,

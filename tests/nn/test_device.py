@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mbhseg.errors import InputError
@@ -69,3 +70,11 @@ def test_a_run_is_repeated_with_its_own_threads(monkeypatch, training, expected)
     )
     device.configure_as({"training": training}, threads=5)
     assert seen == [expected]
+
+
+def test_the_data_of_a_training_are_not_tuned():
+    """The thread that would is waited for at the training's end, for up to a minute."""
+    batch = (np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 4, 4), np.uint8))
+    data = device.as_dataset(lambda: iter([batch, batch]), batch)
+    assert data.options().autotune.enabled is False
+    assert [images.shape for images, _ in data] == [(2, 4, 4, 3)] * 2
