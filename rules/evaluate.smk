@@ -45,6 +45,7 @@ rule postprocess:
     wildcard_constraints:
         dataset="|".join(TRAINED),
         run=RUN,
+    priority: 1  # what is scored and shown waits for it
     conda:
         "../envs/data.yaml"
     resources:
@@ -86,6 +87,7 @@ rule evaluate:
         "results/logs/{dataset}/evaluate/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/evaluate/{run}.tsv"
+    priority: 1  # what is scored and shown waits for it
     conda:
         "../envs/data.yaml"
     threads: 2

@@ -105,6 +105,7 @@ rule score_figures:
         "results/logs/{dataset}/score_figures/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/score_figures/{run}.tsv"
+    priority: 1  # the page waits for it
     conda:
         "../envs/report.yaml"
     resources:
