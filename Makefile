@@ -14,9 +14,10 @@ $(STAMP): requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	touch $@
 
-# jobs that take seconds go two at a time, as most of those are the start of TensorFlow and the like
+# jobs that take seconds go two at a time, as most of those are the start of TensorFlow and the like; were there
+# a GPU, neither may take all its memory
 demo: $(STAMP)  ## the whole pipeline on the phantom; ends with results/phantom/report/index.html
-	$(BIN)/snakemake --cores $(CORES) --resources gpu=2 --set-threads infer=1 legacy=1 evaluate=1 --configfile config/demo.yaml
+	TF_FORCE_GPU_ALLOW_GROWTH=true $(BIN)/snakemake --cores $(CORES) --resources gpu=2 --set-threads infer=1 legacy=1 evaluate=1 --configfile config/demo.yaml
 	@echo "Open results/phantom/report/index.html in a browser."
 
 plan: $(STAMP)  ## what a run with config/config.yaml would do, why, and for how long

@@ -234,7 +234,7 @@ def evaluate_cases(
         post,
         has_probabilities(predictions),
     )
-    scored = list(in_order(functools.partial(_score_alone, task), sorted(cases.items()), processes))
+    scored = list(in_order(functools.partial(_score_case, task), sorted(cases.items()), processes))
     band = threshold.best_band([case.histogram for case in scored])
     slices = [case.slices for case in scored if len(case.slices)]
     no_planes = np.zeros((0, len(CLASSES), len(CLASSES)), np.int64)
@@ -253,8 +253,8 @@ def evaluate_cases(
     )
 
 
-def _score_alone(task: Task, case: tuple[str, Sequence[int] | None]) -> CaseScores:
-    """The scores of a case and its slices; also what a process of its own does."""
+def _score_case(task: Task, case: tuple[str, Sequence[int] | None]) -> CaseScores:
+    """`evaluate_case` with an archive of its own, as a process needs it."""
     with Archive(task.archive) as archive:
         return evaluate_case(archive, *case, task)
 

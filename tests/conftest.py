@@ -29,11 +29,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     build on each other. The longest groups go first, or one process would still be at them when
     the others are done.
     """
-    groups = [_group(item) for item in items]
-    sizes = Counter(groups)
-    for item, group in zip(items, groups, strict=True):
+    groups = {item: _group(item) for item in items}
+    sizes = Counter(groups.values())
+    for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (_group(item) != "finished", -sizes[_group(item)]))
+    items.sort(key=lambda item: (groups[item] != "finished", -sizes[groups[item]]))
     return (yield)
 
 

@@ -1,6 +1,8 @@
 """Work shared out between processes."""
 
+import functools
 import os
+import time
 
 import pytest
 
@@ -14,8 +16,21 @@ def square_here(number):
     return number * number, os.getpid()
 
 
-def test_results_come_in_order_from_several_processes():
-    found = list(in_order(square_here, range(20, 40), 2))
+def square_when_both_are_here(folder, number):
+    """The first two numbers wait for each other: one process alone cannot do both."""
+    first = [folder / "20", folder / "21"]
+    if number in (20, 21):
+        (folder / str(number)).touch()
+        deadline = time.monotonic() + 120
+        while not all(path.exists() for path in first):
+            assert time.monotonic() < deadline, "the other process has not come"
+            time.sleep(0.01)
+    return square_here(number)
+
+
+def test_results_come_in_order_from_several_processes(tmp_path):
+    function = functools.partial(square_when_both_are_here, tmp_path)
+    found = list(in_order(function, range(20, 40), 2))
     assert [square for square, _ in found] == [n * n for n in range(20, 40)]
     workers = {process for _, process in found}
     assert len(workers) == 2
