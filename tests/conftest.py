@@ -23,24 +23,32 @@ REPO = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(wrapper=True)  # before xdist reads the marks: its own hook comes first otherwise
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Share the tests out between processes by file, those of the one finished run together.
+    """Share the tests out between processes by file, those of one finished run together.
 
-    A slow test's file stays whole: it takes longer than another finished run, and its tests may
-    build on each other. The longest groups go first, or one process would still be at them when
-    the others are done.
+    That is the workflow's, and the one whose report is tested. A slow test's file stays whole: it
+    takes longer than another finished run, and its tests may build on each other. The longest
+    groups go first, or one process would still be at them when the others are done: that of the
+    workflow, then those that train, then those of many tests.
     """
     groups = {item: _group(item) for item in items}
     sizes = Counter(groups.values())
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (groups[item] != "finished", -sizes[groups[item]]))
+    items.sort(
+        key=lambda item: (
+            groups[item] != "finished",
+            item.path.parent.name != "nn",
+            -sizes[groups[item]],
+        )
+    )
     return (yield)
 
 
 def _group(item: pytest.Item) -> str:
     quick = item.get_closest_marker("slow") is None
-    together = quick and "finished" in getattr(item, "fixturenames", ())
-    return "finished" if together else item.path.name
+    if quick and "finished" in getattr(item, "fixturenames", ()):
+        return "finished"
+    return "report" if item.path.parent.name == "report" else item.path.name
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -40,8 +40,8 @@ def write_archive(path: Path, cases: Mapping[str, TinyCase]) -> None:
                 archive.writestr(f"top/{case}/{name}.nii.gz", nifti_bytes(image))
 
 
-@pytest.fixture
-def tiny_set(tmp_path: Path) -> TinySet:
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> TinySet:
     """Four cases of three patients: three raters, two, one, and two who saw no bleed.
 
     Bleeds are 60 HU with noise in 35 HU; raters share a truth and move its edges.
@@ -72,6 +72,8 @@ def tiny_set(tmp_path: Path) -> TinySet:
                 labels[k][k % 3 + 10, 2:12, 1] = 5 if k != 4 else 1
         hu = rng.normal(35, 6, truth.shape) + 25 * (truth > 0)
         cases[case] = TinyCase(np.rint(hu), labels, affine)
-    path = tmp_path / "archive.zip"
+        for array in (cases[case].hu, *labels.values(), affine):
+            array.flags.writeable = False  # all tests share it
+    path = tmp_path_factory.mktemp("tiny") / "archive.zip"
     write_archive(path, cases)
     return TinySet(path, cases)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -40,11 +41,14 @@ def write_predictions(folder: Path, path: Path, volumes: dict[str, np.ndarray]) 
     return folder
 
 
+def of_rater3(tiny_set) -> dict[str, np.ndarray]:
+    return {case: tiny.labels[3] for case, tiny in tiny_set.cases.items()}
+
+
 @pytest.fixture
 def predictions(tiny_set, tmp_path: Path) -> Path:
     """Rater 3's labels as a model's predictions, of every case."""
-    volumes = {case: tiny.labels[3] for case, tiny in tiny_set.cases.items()}
-    return write_predictions(tmp_path / "predictions", tiny_set.path, volumes)
+    return write_predictions(tmp_path / "predictions", tiny_set.path, of_rater3(tiny_set))
 
 
 def evaluate(tiny_set, predictions: Path, cases=None, **rule) -> Evaluation:
@@ -53,8 +57,20 @@ def evaluate(tiny_set, predictions: Path, cases=None, **rule) -> Evaluation:
         return evaluate_cases(archive, chosen, predictions, "copy-f0-s1", **rule)
 
 
-def test_a_rater_submitted_as_a_prediction_scores_as_in_the_agreement_table(tiny_set, predictions):
-    result = evaluate(tiny_set, predictions)
+@pytest.fixture(scope="module")
+def result(tiny_set, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """The evaluation of `predictions`, to be read only."""
+    folder = tmp_path_factory.mktemp("predictions")
+    return evaluate(tiny_set, write_predictions(folder, tiny_set.path, of_rater3(tiny_set)))
+
+
+@pytest.fixture(scope="module")
+def summary(result: Evaluation) -> dict[str, Any]:
+    """The summary of `result`, to be read only."""
+    return summarise_evaluation(result)
+
+
+def test_a_rater_submitted_as_a_prediction_scores_as_in_the_agreement_table(tiny_set, result):
     with Archive(tiny_set.path) as archive:
         agreement = agreement_table(archive, archive.cases)
     human = agreement[agreement["candidate"] == "rater3"]
@@ -73,9 +89,7 @@ def test_a_rater_submitted_as_a_prediction_scores_as_in_the_agreement_table(tiny
     assert (itself["dice"].dropna() == 1).all()
 
 
-def test_summary_sets_the_model_beside_the_raters(tiny_set, predictions):
-    result = evaluate(tiny_set, predictions)
-    summary = summarise_evaluation(result)
+def test_summary_sets_the_model_beside_the_raters(result, summary):
     assert summary["model"]["consensus"]["n_cases"] == 4
     assert summary["model"]["raters"]["n_pairs"] == 3 + 2 + 1 + 2
     assert summary["ceiling"]["raters"]["n_cases"] == 3
@@ -91,9 +105,7 @@ def test_summary_sets_the_model_beside_the_raters(tiny_set, predictions):
         assert confusion[:, label].sum() == voxels["candidate_voxels"].sum()[key]
 
 
-def test_threshold_and_legacy_figures_against_masks(tiny_set, predictions):
-    result = evaluate(tiny_set, predictions)
-    summary = summarise_evaluation(result)
+def test_threshold_and_legacy_figures_against_masks(tiny_set, result, summary):
     band = summary["threshold"]["band"]
     dices, agreeing, bleeding = [], [], []
     for tiny in tiny_set.cases.values():
@@ -116,8 +128,7 @@ def test_threshold_and_legacy_figures_against_masks(tiny_set, predictions):
     )
 
 
-def test_slices_add_up_to_their_cases(tiny_set, predictions):
-    result = evaluate(tiny_set, predictions)
+def test_slices_add_up_to_their_cases(result):
     cases = result.model[result.model["reference"] == CONSENSUS]
     counts = ["reference_voxels", "candidate_voxels", "intersection"]
     sums = result.slices.groupby(["case", "class"])[counts].sum()
@@ -215,7 +226,7 @@ def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
         evaluation.run(tiny_set.path, split, "valid", predictions, "copy-f0-s1", tmp_path / "out")
 
 
-def write_probabilities(folder: Path, tiny_set, predictions: Path) -> None:
+def write_probabilities(folder: Path, tiny_set) -> None:
     """The predictions again, with probabilities: .8 where the prediction is, .1 of SAH anywhere."""
     with Archive(tiny_set.path) as archive:
         for case, tiny in tiny_set.cases.items():
@@ -227,12 +238,11 @@ def write_probabilities(folder: Path, tiny_set, predictions: Path) -> None:
             write_case(folder, case, tiny.labels[3], scan, False, probabilities=likely)
 
 
-def test_probabilities_give_calibration_and_detection(tiny_set, predictions, tmp_path):
+def test_probabilities_give_calibration_and_detection(tiny_set, summary, tmp_path):
     folder = tmp_path / "likely"
-    write_probabilities(folder, tiny_set, predictions)
+    write_probabilities(folder, tiny_set)
     result = evaluate(tiny_set, folder)
-    summary = summarise_evaluation(result)
-    plain = summarise_evaluation(evaluate(tiny_set, predictions))
+    plain, summary = summary, summarise_evaluation(result)
     assert (summary["probabilities"], plain["probabilities"]) == (True, False)
     assert plain["calibration"] is None
     rows = result.model.query("reference == 'consensus'").set_index(["case", "class"])
@@ -255,9 +265,8 @@ def test_probabilities_give_calibration_and_detection(tiny_set, predictions, tmp
 
 
 def test_groups_and_organisers_of_a_rater_as_a_prediction_are_those_of_the_rater(
-    tiny_set, predictions
+    tiny_set, result, summary
 ):
-    result = evaluate(tiny_set, predictions)
     for table in (result.groups, result.organisers):
         held = table[table["reference"] == "raters-without-rater3"]
         of_model, of_rater = (
@@ -271,44 +280,44 @@ def test_groups_and_organisers_of_a_rater_as_a_prediction_are_those_of_the_rater
     expected = organisers_scores(list(labels.values()), [labels[3]])
     row = result.organisers.query("case == @case and reference == 'raters'").iloc[0]
     assert {name: row[name] for name in expected} == pytest.approx(expected)
-    summary = summarise_evaluation(result)
     for block in ("distribution", "organisers"):
         assert summary[block]["processed"] is None
         assert summary[block]["model"] is not None
     assert summary["organisers"]["ceiling"]["n_cases"] == 3
 
 
-def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictions):
+def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictions, result):
     post = Postprocessing(False, {"IPH": 1000.0})
-    result = evaluate(tiny_set, predictions, post=post)
-    raw = evaluate(tiny_set, predictions)
-    pd.testing.assert_frame_equal(result.model, raw.model)
-    assert set(result.processed["candidate"]) == {"model:copy-f0-s1+post"}
-    iph = result.processed[result.processed["class"] == "IPH"]
-    assert (iph["candidate_voxels"] == 0).all()
-    sdh = result.processed[result.processed["class"] == "SDH"]["candidate_voxels"]
-    assert sdh.sum() == raw.model[raw.model["class"] == "SDH"]["candidate_voxels"].sum() > 0
-    summary = summarise_evaluation(result, {"min_ml": {"IPH": 1000.0}})
+    with_post = evaluate(tiny_set, predictions, post=post)
+    pd.testing.assert_frame_equal(with_post.model, result.model)
+    assert set(with_post.processed["candidate"]) == {"model:copy-f0-s1+post"}
+    voxels, raw = (
+        table.groupby("class")["candidate_voxels"].sum()
+        for table in (with_post.processed, result.model)
+    )
+    assert voxels["IPH"] == 0
+    assert voxels["SDH"] == raw["SDH"] > 0
+    summary = summarise_evaluation(with_post, {"min_ml": {"IPH": 1000.0}})
     assert summary["processed"]["consensus"]["classes"]["IPH"]["dice_present"] == 0
     assert summary["model"]["consensus"]["classes"]["IPH"]["dice_present"] > 0
     assert summary["postprocessing"] == {"min_ml": {"IPH": 1000.0}}
 
 
-def test_several_processes_give_the_same_and_fail_as_loudly(tiny_set, predictions, monkeypatch):
+def test_several_processes_give_the_same_and_fail_as_loudly(
+    tiny_set, predictions, result, monkeypatch
+):
     monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
-    alone = evaluate(tiny_set, predictions)
     shared = evaluate(tiny_set, predictions, processes=2)
-    for name, table in alone._asdict().items():
+    for name, table in result._asdict().items():
         if isinstance(table, pd.DataFrame):
             pd.testing.assert_frame_equal(getattr(shared, name), table, check_exact=True)
-    np.testing.assert_array_equal(shared.confusions, alone.confusions)
+    np.testing.assert_array_equal(shared.confusions, result.confusions)
     (predictions / f"{ALONE}.nii.gz").unlink()
     with pytest.raises(InputError, match=f"{ALONE}.nii.gz: no prediction for this case"):
         evaluate(tiny_set, predictions, processes=2)
 
 
-def test_every_mean_has_an_interval_and_ratios_are_of_the_same_cases(tiny_set, predictions):
-    summary = summarise_evaluation(evaluate(tiny_set, predictions))
+def test_every_mean_has_an_interval_and_ratios_are_of_the_same_cases(summary):
     found = summary["model"]["raters"]["classes"]["IPH"]
     for score in SCORES:
         low, high = found["intervals"][score]
