@@ -30,6 +30,7 @@ def weights(folder: Path) -> np.ndarray:
     return np.concatenate([w.ravel() for w in load_model(folder / "model.keras").get_weights()])
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_learns(repo, tmp_path):
     on_two_devices(repo, tmp_path, "divide")
     one, two = (read_table(tmp_path / name / "history.csv") for name in ("one", "two"))

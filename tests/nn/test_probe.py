@@ -68,6 +68,7 @@ def test_what_is_not_asked_for_is_not_measured(monkeypatch):
     assert [m["batch"] for m in found["measured"]] == [4, 4, 4, 16]
 
 
+@pytest.mark.slow
 def test_candidates_are_measured_on_the_network_itself():
     found = probe(NETWORK, TRAINING, size=16)
     assert set(found["choice"]) == {"batch"}

@@ -1,5 +1,6 @@
 """A training that is stopped and resumed ends in the same files as one that ran through."""
 
+import functools
 import signal
 
 import pytest
@@ -50,8 +51,8 @@ def same_files(a, b) -> None:
 
 @pytest.fixture(scope="module")
 def through(train_toy):
-    """Each recipe trained without a stop."""
-    return {name: train_toy(**recipe) for name, recipe in RECIPES.items()}
+    """A function that gives a recipe trained without a stop, which it is once."""
+    return functools.cache(lambda name: train_toy(**RECIPES[name]))
 
 
 def stop_at(monkeypatch, place: tuple[int, int] | str, signum: int) -> None:
@@ -75,7 +76,7 @@ def stop_at(monkeypatch, place: tuple[int, int] | str, signum: int) -> None:
     monkeypatch.setattr(resume.Checkpoint, "on_train_batch_end", on_train_batch_end)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", ["cosine", pytest.param("plateau", marks=pytest.mark.slow)])
 def test_stopped_and_resumed_again_and_again(name, through, train_toy, tmp_path, monkeypatch):
     state = StateFolder(tmp_path / "state")
     signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
@@ -91,7 +92,7 @@ def test_stopped_and_resumed_again_and_again(name, through, train_toy, tmp_path,
             assert f"epoch {place[0] + 1}, step {place[1]};" in str(stopped.value)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     resumed = train_toy(**RECIPES[name], state=state)
-    same_files(resumed, through[name])
+    same_files(resumed, through(name))
     timings = read_json(resumed.run_json)["timings"]
     assert len(timings["epoch_seconds"]) == len(read_table(resumed.history))
     assert state.file.exists()  # the caller's to remove
@@ -99,6 +100,7 @@ def test_stopped_and_resumed_again_and_again(name, through, train_toy, tmp_path,
     assert not state.path.exists()
 
 
+@pytest.mark.slow
 def test_saved_within_the_epoch_and_resumed_from_there(through, train_toy, tmp_path, monkeypatch):
     """What a kill leaves: the last save, which is a few steps old."""
     state = StateFolder(tmp_path / "state")
@@ -118,7 +120,7 @@ def test_saved_within_the_epoch_and_resumed_from_there(through, train_toy, tmp_p
     for epoch, step, data in (saves[2], saves[-1]):
         state.file.write_bytes(data)
         resumed = train_toy(**COSINE, state=state)
-        same_files(resumed, through["cosine"])
+        same_files(resumed, through("cosine"))
         assert state.file.read_bytes() != data or (epoch, step) == steps[-1]
 
 

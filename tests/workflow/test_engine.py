@@ -67,6 +67,7 @@ def test_real_data_plans_without_network(finished, preset, monkeypatch):
     assert "train" in text
 
 
+@pytest.mark.slow
 def test_the_summary_of_the_seed_preset_tells_its_parameters(finished):
     preset = finished.root / "config/seed.yaml"
     finished.snakemake("results/summaries/seed.txt", config=preset)
