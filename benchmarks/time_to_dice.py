@@ -41,7 +41,7 @@ CORES = len(os.sched_getaffinity(0))
 MARKS = (10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2400, 3600)
 NOTHING = 0.01  # a macro Dice below it is none
 # Of ours: slices in an epoch, so that validation comes often, and about how long one takes here.
-EPOCH, SECONDS_AN_EPOCH = 120, 50
+EPOCH, SECONDS_AN_EPOCH = 120, 39
 COMMON = {
     "build": {"datasets": ["phantom"]},
     "shards": 2,
