@@ -164,6 +164,7 @@ def test_the_gpu_environment_is_that_of_the_cpu_with_cuda():
     assert any(name.startswith("nvidia-cudnn") for name in pins["train-gpu"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "file"), [("cpu", "train"), ("gpu", "train-gpu")])
 def test_the_config_chooses_the_environment_of_the_network(finished, device, file):
     """--containerize names every environment first, and then only wants conda to write it down."""

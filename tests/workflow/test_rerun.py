@@ -37,18 +37,13 @@ def test_a_second_run_has_nothing_to_do(finished):
     ("file", "rules"),
     [
         ("mbhseg/raster.py", RASTERIZED),
-        ("mbhseg/splits.py", ASSEMBLED | {"split", "leakage", "annotations"}),
         ("mbhseg/nn/training.py", TRAINED),
-        ("mbhseg/evaluation.py", EVALUATED),
-        ("mbhseg/config.py", {}),
-        ("mbhseg/verification.py", VERIFIED),
+        ("mbhseg/config.py", set()),
     ],
 )
 def test_editing_a_module_reruns_its_stage_and_what_follows(finished, file, rules):
     with edited(finished.root / file, "\nimport ", "\n_NEW = 1\nimport "):
-        planned = finished.planned()
-    assert set(planned) == set(rules)
-    assert "slice" not in planned
+        assert set(finished.planned()) == rules
 
 
 def test_editing_a_comment_or_a_docstring_reruns_nothing(finished):
@@ -85,14 +80,8 @@ def test_touching_files_reruns_nothing(finished):
     ("setting", "rules"),
     [
         ("training={optimizer: {learning_rate: 0.0123}}", TRAINED),
-        ("network={dropout: 0.3}", TRAINED),
         ("checkpoint={minutes: 3}", set()),
-        ("envs={train: gpu}", set()),  # without --use-conda
-        ("postprocessing={reconcile: false}", EVALUATED | {"postprocess"}),
-        ("inference={batch_size: 3}", INFERRED | {"legacy"}),
         ("slices={size: 32}", RASTERIZED | {"slice"}),
-        ("split={seed: 99}", ASSEMBLED | {"split", "leakage"}),
-        ("qc={on_error: exclude}", {"gate"} | ASSEMBLED | PREPARED),
     ],
 )
 def test_changing_a_setting_reruns_what_reads_it(finished, setting, rules):
@@ -125,6 +114,9 @@ USED = RASTERIZED | PREPARED
 MODEL = "results/tiny/models/flexunet-f0-s1/model.keras"
 
 EDITED = {
+    "mbhseg/splits.py": ASSEMBLED | {"split", "leakage", "annotations"},
+    "mbhseg/evaluation.py": EVALUATED,
+    "mbhseg/verification.py": VERIFIED,
     "mbhseg/phantom/density.py": INSPECTED | {"make_phantom"},
     "mbhseg/files.py": INSPECTED | {"make_phantom"},
     "mbhseg/inspection.py": INSPECTED,
@@ -170,6 +162,12 @@ def appended(path):
 
 
 SET = {
+    "network={dropout: 0.3}": TRAINED,
+    "envs={train: gpu}": set(),  # without --use-conda
+    "postprocessing={reconcile: false}": SCORED,
+    "inference={batch_size: 3}": INFERRED | {"legacy"},
+    "split={seed: 99}": ASSEMBLED | {"split", "leakage"},
+    "qc={on_error: exclude}": {"gate"} | ASSEMBLED | PREPARED,
     "slices={keep: bleeding}": SLICED | {"rasterize", "annotations", "split", "leakage"},
     "raters={method: union}": RASTERIZED | {"agree", "agreement"},
     "split={folds: 3}": ASSEMBLED | {"split", "leakage"},
