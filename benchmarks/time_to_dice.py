@@ -56,7 +56,7 @@ def macro_dice(folder: Path) -> Callable[[Any], float]:
     return lambda model: patients.scores(model)["macro"]
 
 
-def clock(score: Any, seconds: float, by_batch: bool) -> Any:
+def clock(score: Any, seconds: float) -> Any:
     """A callback that scores the test patients at MARKS outside its clock, and stops at the end."""
     import keras
 
@@ -64,10 +64,12 @@ def clock(score: Any, seconds: float, by_batch: bool) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.scores: list[tuple[float, float]] = []
-            self.paused = 0.0
-            self.began = time.monotonic()
+            self.began = self.paused = 0.0
             self.marks = iter([*(m for m in MARKS if m < seconds), seconds])
             self.mark = next(self.marks)
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.began = time.monotonic()
 
         def elapsed(self) -> float:
             return time.monotonic() - self.began - self.paused
@@ -87,8 +89,7 @@ def clock(score: Any, seconds: float, by_batch: bool) -> Any:
                 self.mark = math.inf
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if by_batch:
-                self.look()
+            self.look()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.look()
@@ -113,7 +114,7 @@ def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
         store = open_store(part, folder / "results/phantom", SIZE, folder / "cache", CORES)
         arrays[subset] = seed_arrays(store)
     training = preset("seed")["training"]
-    watch, best = clock(score, seconds, by_batch=True), KeepBest("val_loss")
+    watch, best = clock(score, seconds), KeepBest("val_loss")
     callbacks = [
         keras.callbacks.ReduceLROnPlateau(
             monitor="val_loss",
@@ -128,7 +129,6 @@ def seed_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
     ]
     keras.utils.set_random_seed(137)
     model = seed_model(SIZE)
-    watch.began = time.monotonic()
     model.fit(
         *arrays["train"],
         batch_size=training["batch"],
@@ -154,7 +154,7 @@ def our_run(folder: Path, seconds: float) -> list[tuple[float, float]]:
         "epochs": max(2, round(seconds / SECONDS_AN_EPOCH)),
     }
     score = macro_dice(folder)
-    watch = clock(score, seconds, by_batch=False)
+    watch = clock(score, seconds)
     with tempfile.TemporaryDirectory() as out:
         train_recipe(
             settings.merged(recipe, {"training": changes}),
