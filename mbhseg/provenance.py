@@ -42,20 +42,20 @@ def code_digest(script: Path, root: Path = ROOT) -> str:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))
-
-
-@functools.cache
-def _file_digest(path: Path) -> str:
-    if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+    """The syntax tree of a module without its docstrings."""
     tree = ast.parse(path.read_bytes(), filename=str(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return tree
+
+
+@functools.cache
+def _file_digest(path: Path) -> str:
+    data = path.read_bytes() if path.suffix != ".py" else ast.dump(_tree(path)).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 @functools.cache
@@ -65,8 +65,10 @@ def _data_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(p for d in plain for p in d.rglob("*") if p.is_file()))
 
 
-def _imports(path: Path, root: Path) -> Iterator[Path]:
+@functools.cache  # for most rules' scripts import the same modules
+def _imports(path: Path, root: Path) -> frozenset[Path]:
     """Files of the package that a module imports, its parents' __init__ included."""
+    found: set[Path] = set()
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -82,7 +84,8 @@ def _imports(path: Path, root: Path) -> Iterator[Path]:
         for name in names:
             parts = name.split(".")
             if parts[0] == PACKAGE:
-                yield from _files_of(parts, root)
+                found.update(_files_of(parts, root))
+    return frozenset(found)
 
 
 def _files_of(parts: list[str], root: Path) -> Iterator[Path]:

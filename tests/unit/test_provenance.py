@@ -36,7 +36,8 @@ def tree(tmp_path):
 
 
 def digests(tree):
-    for cached in (provenance.code_digest, provenance._tree, provenance._file_digest):
+    kept = (provenance.code_digest, provenance._tree, provenance._file_digest, provenance._imports)
+    for cached in kept:
         cached.cache_clear()
     provenance._data_files.cache_clear()
     return [
