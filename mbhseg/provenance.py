@@ -27,17 +27,23 @@ def code_digest(script: Path, root: Path = ROOT) -> str:
     do not count. A package's data files (templates, styles) count with any module beside them.
     Imports are found by reading, not by running: an import inside a function counts too.
     """
-    seen: set[Path] = set()
+    code = closure(script, root)
+    data = {d for p in code if PACKAGE in p.parts for d in _data_files(p.parent)}
+    files = [*sorted(code), *sorted(data)]
+    parts = [f"{p.relative_to(root).as_posix()}:{_file_digest(p)}" for p in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def closure(script: Path, root: Path = ROOT) -> set[Path]:
+    """A script and every module of the repository that it imports, by however many steps."""
+    found: set[Path] = set()
     queue = [script]
     while queue:
         path = queue.pop()
-        if path not in seen:
-            seen.add(path)
+        if path not in found:
+            found.add(path)
             queue.extend(_imports(path, root))
-    parts = [f"{p.relative_to(root).as_posix()}:{_file_digest(p)}" for p in sorted(seen)]
-    data = sorted({d for p in seen if PACKAGE in p.parts for d in _data_files(p.parent)})
-    parts += [f"{p.relative_to(root).as_posix()}:{_file_digest(p)}" for p in data]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return found
 
 
 @functools.cache

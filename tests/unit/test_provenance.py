@@ -36,10 +36,8 @@ def tree(tmp_path):
 
 
 def digests(tree):
-    kept = (provenance.code_digest, provenance._tree, provenance._file_digest, provenance._imports)
-    for cached in kept:
-        cached.cache_clear()
-    provenance._data_files.cache_clear()
+    for name in ("code_digest", "_tree", "_file_digest", "_imports", "_data_files"):
+        getattr(provenance, name).cache_clear()
     return [
         provenance.code_digest(tree / "workflow_scripts" / f"{name}.py", tree)
         for name in ("one", "two")

@@ -87,13 +87,7 @@ def test_another_working_directory(finished, tmp_path):
 
 def reached(script):
     """Top-level modules that a script and its closure import from outside the repository."""
-    files, queue = set(), [script]
-    while queue:
-        path = queue.pop()
-        if path not in files:
-            files.add(path)
-            queue.extend(provenance._imports(path, provenance.ROOT))
-    names = set()
+    files, names = provenance.closure(script), set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
