@@ -206,7 +206,7 @@ def test_moving_average_is_what_is_validated_and_kept(train_toy):
 def test_raters_as_targets(train_toy, toy_raters, run, targets):
     """Other training, the same validation; and repeated to the bit."""
     settings = {**AUGMENTED, "targets": targets, "deep_supervision": 1, "previews": {"slices": 0}}
-    settings |= {"network": {"levels": 3, "filters": 4}, "epochs": 1}
+    settings |= {"network": {"levels": 3, "filters": 4}}
     first, again = (train_toy(**settings, raters=toy_raters) for _ in range(2))
     assert first.model.read_bytes() == again.model.read_bytes()
     assert first.history.read_bytes() == again.history.read_bytes()
