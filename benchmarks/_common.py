@@ -25,6 +25,7 @@ from mbhseg.metrics.summary import score_table, summarise
 
 ROOT = Path(__file__).resolve().parent.parent
 N_CLASSES = 6
+CORES = len(os.sched_getaffinity(0))
 
 
 def preset(name: str = "config") -> dict[str, Any]:
@@ -46,8 +47,7 @@ def machine() -> str:
     """The processor and the load on it, to be printed beside every figure."""
     from mbhseg.nn import device
 
-    cores = len(os.sched_getaffinity(0))
-    return f"{device.describe()['name']}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+    return f"{device.describe()['name']}, {CORES} cores, load {os.getloadavg()[0]:.1f}"
 
 
 def seed_process() -> None:
@@ -85,14 +85,22 @@ def seed_arrays(store: Any) -> tuple[Any, Any]:
     return images.astype(np.float32), np.eye(N_CLASSES, dtype=np.float32)[labels]
 
 
-def prepare_data(folder: Path, config: dict[str, Any]) -> None:
-    """Run the workflow's target `data` in `folder`, with `config` laid over the default."""
+def prepare_data(folder: Path, config: dict[str, Any], *words: str, cores: int = 2) -> str:
+    """Run the workflow's target `data` in `folder`, with `config` laid over the default.
+
+    `words` are more of the engine's options. Returns what it printed; if it fails, that is the
+    RuntimeError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "benchmark.yaml"
     path.write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", "data", "--cores", "2", "--quiet", "all"]
+    command = [sys.executable, "-m", "snakemake", "data", "--cores", str(cores), *words]
     command += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    subprocess.run([*command, "--configfile", str(path)], check=True, cwd=folder)
+    command += ["--configfile", str(path)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stdout + done.stderr)
+    return done.stdout + done.stderr
 
 
 def data_set(folder: Path, fold: int = 0) -> pd.DataFrame:

@@ -13,7 +13,6 @@ last line is `inference ratio <number>`: the seed's seconds a scan over ours.
 """
 
 import argparse
-import os
 import resource
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from _common import in_own_process, machine, preset, seed_process
+from _common import CORES, in_own_process, machine, preset, seed_process
 
 from mbhseg import config as settings
 from mbhseg.archive import Archive
@@ -82,7 +81,7 @@ def our_way(archive: Path, folder: Path, patch: dict[str, int] | None, precision
     from mbhseg.nn.saving import save_model
     from mbhseg.scans.discovery import find
 
-    device.configure(threads=len(os.sched_getaffinity(0)), deterministic=False)
+    device.configure(threads=CORES, deterministic=False)
     save_model(seed_network(SIZE if patch is None else None), folder / "model.keras")
     described = {"size": SIZE, "windows": [WINDOW._asdict()], "patch": patch}
     write_json(folder / "run.json", {"input": described, "classes": [c.key for c in CLASSES]})

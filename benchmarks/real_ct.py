@@ -1,23 +1,20 @@
 """What the recipe learns from three dozen real slices: five-fold cross-validation.
 
-    python benchmarks/real_ct.py [--quick] [--data FOLDER] [--phantom FOLDER]
-                                 [--epochs 12] [--pretrain 18]
+    python benchmarks/real_ct.py [--quick] [--data FOLDER] [--epochs 12] [--pretrain 18]
 
 `--data` holds images/*.png (HU 0..255 as grey) and masks/*.png (RGB), by the same names; where it
 is not there the benchmark says so and ends. The recipe is the default with a narrower network,
 which sees twice the slices in the same time. Every fold trains `--epochs` of 240 slices, but less
 than ten minutes, on all cores, from the weights of a network that was trained `--pretrain` epochs
 on the phantom, counted apart (0 leaves the pretraining out); what that network finds by itself is
-printed as well. It is put into `--phantom`, and taken from there if it has been. Slices whose
-names differ in the last three digits alone (136009, 136013) are taken for one patient's and stay
-together.
+printed as well. Slices whose names differ in the last three digits alone (136009, 136013) are
+taken for one patient's and stay together.
 Dice is pooled over all held-out slices, at their own size. The last line is `real_ct ratio
 <number>`: the mean over the five classes over that of `seed_predictions/`, which were made by a
 network that had seen other slices as well (1 where there are none).
 """
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Iterable
@@ -26,7 +23,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _common import ROOT, data_set, in_own_process, machine, prepare_data, preset, train_recipe
+from _common import (
+    CORES,
+    ROOT,
+    data_set,
+    in_own_process,
+    machine,
+    prepare_data,
+    preset,
+    train_recipe,
+)
 
 from mbhseg import config as settings
 from mbhseg.classes import KEYS
@@ -40,7 +46,6 @@ DATA = ROOT.parent / "shared/real_ct/slices"
 SIZE = 256
 FOLDS = 5
 EPOCH = 240  # slices
-CORES = len(os.sched_getaffinity(0))
 NETWORK = {"filters": 12, "max_filters": 96}
 FINE_TUNING: dict[str, Any] = {
     "optimizer": {"learning_rate": 0.001},
@@ -156,7 +161,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of images/ and masks/")
     parser.add_argument("--epochs", type=int, default=12, help="of each fold")
     parser.add_argument("--pretrain", type=int, default=18, help="epochs on the phantom")
-    parser.add_argument("--phantom", type=Path, help="folder of the phantom and its network")
     options = parser.parse_args()
     data: Path = options.data
     if not (data / "images").is_dir():
@@ -166,18 +170,17 @@ def main() -> None:
     print(f"machine: {machine()}")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        phantom: Path = (options.phantom or place / "phantom").absolute()
-        start = str(phantom / "model.keras") if before else None
-        if before and not (phantom / "model.keras").exists():
-            prepare_data(phantom, PHANTOM)
-            spent = in_own_process(pretrain, phantom, before)
-            print(f"pretrained {spent:.0f} s on the phantom", flush=True)
         table = table_of(data, place)
         table["fold"] = folds_of(table)
         print(f"{len(table)} slices, {table['patient'].nunique()} patients as far as names tell")
+        start = None
         if before:
+            phantom = place / "phantom"
+            prepare_data(phantom, PHANTOM)
+            spent = in_own_process(pretrain, phantom, before)
+            start = str(phantom / "model.keras")
             untuned = in_own_process(found_by, phantom, data, list(table["case"]))
-            show("the phantom's network alone", pooled(untuned))
+            show(f"pretrained {spent:.0f} s on the phantom, and no more", pooled(untuned))
         found = []
         for k in range(FOLDS):
             found.append(in_own_process(train_fold, table, k, place, data, epochs, start))

@@ -12,24 +12,17 @@ sixteen.
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import yaml
+from _common import machine, prepare_data
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
-
-from mbhseg import config as settings
 from mbhseg.plan import Job, duration, makespan, parse, recorded
 
-ROOT = Path(__file__).resolve().parent.parent
-SCANS, NODES, CORES = (2_200, 25_000), (1, 4, 16), 8
-SHAPE = {"size": 512, "slices": 31}
+SCANS, NODES, NODE_CORES = (2_200, 25_000), (1, 4, 16), 8
 ARCHIVE = "results/phantom/raw/archive.zip"
-COMMON: dict[str, Any] = {"build": {"datasets": ["phantom"]}, "split": {"folds": 2}}
 
 
 class Cost(NamedTuple):
@@ -39,31 +32,30 @@ class Cost(NamedTuple):
     scan: float
 
 
-def engine(folder: Path, scans: int, shards: int, *words: str) -> str:
-    """Run the engine up to the target `data` in `folder`; what it printed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sets = {"datasets": {"phantom": {"phantom": {"cases": scans, **SHAPE}}}, "shards": shards}
-    path = folder / "benchmark.yaml"
-    path.write_text(yaml.safe_dump(settings.merged(COMMON, sets)))
-    command = [sys.executable, "-m", "snakemake", "data", *words, "--directory", str(folder)]
-    command += ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(path)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stdout + done.stderr)
-    return done.stdout + done.stderr
+def data(folder: Path, scans: int, shards: int, *words: str) -> str:
+    """Run the target `data` on one core in `folder`, or do what `words` say; what it printed."""
+    phantom = {"cases": scans, "size": 512, "slices": 31}
+    config = {
+        "datasets": {"phantom": {"phantom": phantom}},
+        "build": {"datasets": ["phantom"]},
+        "shards": shards,
+        "split": {"folds": 2},
+    }
+    return prepare_data(folder, config, *words, cores=1)
 
 
 def planned(folder: Path, scans: int, shards: int) -> list[Job]:
     """The jobs between the archive and the data set."""
-    jobs = parse(engine(folder, scans, shards, "-n", "--cores", "1"))
+    jobs = parse(data(folder, scans, shards, "-n"))
     return [job for job in jobs if ARCHIVE not in job.outputs]
 
 
 def measured(folder: Path, scans: int) -> dict[str, float]:
     """Seconds of each rule with so many scans in one shard; the folder keeps the archive."""
     jobs = planned(folder, scans, 1)
-    engine(folder, scans, 1, "--cores", "1")
-    return {job.rule: recorded(job, folder) or 0.0 for job in jobs}
+    data(folder, scans, 1)
+    seconds = {job.rule: recorded(job, folder) for job in jobs}
+    return {rule: took for rule, took in seconds.items() if took is not None}
 
 
 def costs(few: tuple[int, dict[str, float]], more: tuple[int, dict[str, float]]) -> dict[str, Cost]:
@@ -77,7 +69,7 @@ def costs(few: tuple[int, dict[str, float]], more: tuple[int, dict[str, float]])
 
 def simulated(jobs: list[Job], cost: dict[str, Cost], scans: int, cores: int) -> float:
     """Seconds of all jobs; those that a rule has share the scans among them."""
-    sharing = {rule: sum(job.rule == rule for job in jobs) for rule in cost}
+    sharing = Counter(job.rule for job in jobs)
     seconds = [cost[j.rule].job + cost[j.rule].scan * scans / sharing[j.rule] for j in jobs]
     return makespan(jobs, seconds, cores, {})
 
@@ -93,16 +85,19 @@ def main() -> None:
         )
         cost = costs(few, more)
         size = (folders[1] / ARCHIVE).stat().st_size / numbers[1]
-        plans = {nodes: planned(Path(name, "plan"), 100, nodes * CORES) for nodes in NODES}
+        plans = {nodes: planned(Path(name, "plan"), 100, nodes * NODE_CORES) for nodes in NODES}
+    print(f"machine: {machine()}")
     for rule, (job, scan) in cost.items():
         print(f"{rule:12s} {job:6.2f} s a job {1000 * scan:8.1f} ms a scan")
     print(f"{size / 1e6:.1f} MB of archive a scan")
     took = {}
     for scans in SCANS:
         for nodes, jobs in plans.items():
-            took[scans, nodes] = seconds = simulated(jobs, cost, scans, nodes * CORES)
-            pace = f"{60 * scans / seconds:.0f} scans a minute"
-            print(f"{scans:6,} scans, {nodes:2} x {CORES} cores: {duration(seconds):>11s}, {pace}")
+            took[scans, nodes] = seconds = simulated(jobs, cost, scans, nodes * NODE_CORES)
+            print(
+                f"{scans:6,} scans, {nodes:2} x {NODE_CORES} cores: {duration(seconds):>11s}, "
+                f"{60 * scans / seconds:.0f} scans a minute"
+            )
     print(f"throughput ratio {took[SCANS[-1], 1] / took[SCANS[-1], NODES[-1]]:.2f}")
 
 

@@ -14,7 +14,6 @@ time over the time after which we have its final score.
 
 import argparse
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import (
+    CORES,
     TestPatients,
     data_set,
     in_own_process,
@@ -37,7 +37,6 @@ from _common import (
 from mbhseg import config as settings
 
 SIZE = 256
-CORES = len(os.sched_getaffinity(0))
 MARKS = (10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2400, 3600)
 NOTHING = 0.01  # a macro Dice below it is none
 # Of ours: slices in an epoch, so that validation comes often, and about how long one takes here.

@@ -12,7 +12,6 @@ The last line is `train_step ratio <number>`: the seed's seconds an image in tra
 """
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from _common import (
+    CORES,
     data_set,
     in_own_process,
     machine,
@@ -37,7 +37,6 @@ from mbhseg.classes import CLASSES
 
 SIZE = 512
 GFLOP_FORWARD = 73.5  # an image through the seed's network; a training step takes three times that
-CORES = len(os.sched_getaffinity(0))
 DATA = {
     "datasets": {"phantom": {"phantom": {"cases": 8, "size": SIZE, "slices": 12, "seed": 1}}},
     "build": {"datasets": ["phantom"]},
