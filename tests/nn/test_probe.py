@@ -76,6 +76,7 @@ def test_candidates_are_measured_on_the_network_itself():
     assert all(m["images_per_second"] > 0 and m["peak_mb"] > 50 for m in found["measured"])
 
 
+@pytest.mark.slow
 def test_what_does_not_train_is_a_measured_failure():
     found = probing._measure_apart(
         Candidate("float32", 2, 1), NETWORK | {"levels": 3}, TRAINING | {"batch": 2}, size=18

@@ -202,7 +202,7 @@ def test_moving_average_is_what_is_validated_and_kept(train_toy):
     assert a["val_loss"][1] < a["val_loss"][0] * 0.98
 
 
-@pytest.mark.parametrize("targets", ["random_rater", "soft"])
+@pytest.mark.parametrize("targets", ["random_rater", pytest.param("soft", marks=pytest.mark.slow)])
 def test_raters_as_targets(train_toy, toy_raters, run, targets):
     """Other training, the same validation; and repeated to the bit."""
     settings = {**AUGMENTED, "targets": targets, "deep_supervision": 1, "previews": {"slices": 0}}

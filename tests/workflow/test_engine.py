@@ -38,6 +38,7 @@ def test_every_public_artifact_is_there(finished):
     assert (finished.root / "results/benchmarks").is_dir()
 
 
+@pytest.mark.slow
 def test_rulegraph_and_report_work(finished):
     graph = finished.snakemake("--rulegraph")
     for rule in ("slice", "rasterize", "train", "infer", "evaluate", "report"):

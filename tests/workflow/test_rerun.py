@@ -47,9 +47,11 @@ def test_editing_a_module_reruns_its_stage_and_what_follows(finished, file, rule
 
 
 def test_editing_a_comment_or_a_docstring_reruns_nothing(finished):
-    with edited(finished.root / "mbhseg/raster.py", '"""', '"""Other words. '):
-        assert finished.planned() == {}
-    with edited(finished.root / "mbhseg/raster.py", "\nimport ", "\n# a remark\nimport "):
+    raster, slices = (finished.root / f"mbhseg/{name}.py" for name in ("raster", "slices"))
+    with (
+        edited(raster, '"""', '"""Other words. '),
+        edited(slices, "\nimport ", "\n# a remark\nimport "),
+    ):
         assert finished.planned() == {}
 
 

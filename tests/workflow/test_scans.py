@@ -65,6 +65,7 @@ def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
     assert "not a readable NIfTI volume" in index
 
 
+@pytest.mark.slow
 def test_no_page_is_made_where_none_is_wanted(finished, tmp_path):
     (tmp_path / "one.nii").write_bytes(b"")
     scans = f"scans={tmp_path / 'one.nii'}"
