@@ -32,7 +32,7 @@ PLATEAU = {
 RECIPES = {"cosine": COSINE, "plateau": PLATEAU}
 STOPS = {  # (epoch, step), or the validation that comes first
     "cosine": [(0, 2), "validation"],
-    "plateau": ["validation", (1, 4), (2, 1)],
+    "plateau": ["validation", (1, 2), (2, 1)],
 }
 
 
