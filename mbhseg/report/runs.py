@@ -243,7 +243,7 @@ def _chosen(settings: dict[str, Any]) -> list[Fact]:
     least = ", ".join(f"{key} {as_text(ml)}" for key, ml in settings["min_ml"].items() if ml)
     on = settings["chosen_on"]
     return [
-        Fact("chosen on", f"{on['n_cases']} {on['subset']} cases"),
+        Fact("chosen on", f"{on['n_cases']} cases of the {on['subset']} subset"),
         Fact("EDH and SDH reconciled", "yes" if settings["reconcile"] else "no"),
         Fact("components removed below, ml", least or "none"),
     ]
@@ -307,7 +307,6 @@ def run_facts(info: dict[str, Any], history: pd.DataFrame | None) -> list[Fact]:
     ]
     if history is None:
         return [*facts, imported_weights(info)]
-    device = ", ".join(f"{key} {as_text(value)}" for key, value in info["device"].items())
     seconds = info["timings"]["total_seconds"]
     return [
         *facts,
@@ -315,8 +314,16 @@ def run_facts(info: dict[str, Any], history: pd.DataFrame | None) -> list[Fact]:
         Fact("validated on", f"{info['data']['valid_slices']:,} slices"),
         kept_weights(info, len(history)),
         Fact("training time", duration(seconds)),
-        Fact("device", device),
+        trained_with(info),
     ]
+
+
+def trained_with(info: Mapping[str, Any]) -> Fact:
+    """The device of a run.json: `CPU: AMD EPYC, 2 threads, float32`."""
+    device = info["device"]
+    name = f"{device['count']} × {device['name']}" if device["count"] > 1 else device["name"]
+    threads = f"{device['threads']} thread{'s' if device['threads'] != 1 else ''}"
+    return Fact("device", f"{device['kind'].upper()}: {name}, {threads}, {device['precision']}")
 
 
 def trained_on(info: Mapping[str, Any]) -> Fact:

@@ -163,7 +163,13 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
             "best": {"epoch": 11, "val_dice": float(history["val_dice"].max())},
             "data": {"manifest_sha256": "ab" * 32, "train_slices": 42, "valid_slices": 14},
             "versions": {"python": "3.11.9", "tensorflow": "2.21.0", "keras": "3.15.0"},
-            "device": {"kind": "CPU", "name": "CPU <2 cores>", "precision": "float32"},
+            "device": {
+                "kind": "cpu",
+                "name": "CPU <2 cores>",
+                "count": 1,
+                "precision": "float32",
+                "threads": 2,
+            },
             "timings": {"total_seconds": 312.5},
         },
     )

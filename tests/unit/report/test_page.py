@@ -22,7 +22,7 @@ from mbhseg.report.assets import Assets
 from mbhseg.report.page import INDEX, build, unique_slugs
 from mbhseg.report.quality import Quality, quality
 from mbhseg.report.render import render
-from mbhseg.report.runs import as_text, duration, flatten
+from mbhseg.report.runs import as_text, duration, flatten, trained_with
 
 RUN = "flexunet-f0-s137"
 SEVERAL = (RUN, "wide-f0-s7", "other")  # as the fixture `several` has them
@@ -225,6 +225,17 @@ def test_scores_on_the_page_are_those_of_the_evaluation(page, drawn):
     assert f"{summary['legacy']['all_slices']['dice_coef_multiclass']:.4f} on labels" in text
 
 
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ({"kind": "cpu", "name": "AMD EPYC", "count": 1, "threads": 2}, "CPU: AMD EPYC, 2 threads"),
+        ({"kind": "gpu", "name": "H200", "count": 4, "threads": 1}, "GPU: 4 × H200, 1 thread"),
+    ],
+)
+def test_the_device_is_said_in_words(device, words):
+    assert trained_with({"device": {**device, "precision": "float32"}}).value == f"{words}, float32"
+
+
 def test_post_processing_is_shown_beside_the_prediction(archive_path, drawn, tmp_path, settings):
     root = tmp_path / "results"
     shutil.copytree(drawn, root)
@@ -247,7 +258,7 @@ def test_post_processing_is_shown_beside_the_prediction(archive_path, drawn, tmp
             value = group["classes"][key]["dice_nnunet"]
             assert cell.startswith("–" if value is None else f"{value:.3f}"), key
     assert page.row(f"{RUN}, post-processed")[4].startswith(f"{done['macro']['dice_nnunet']:.3f}")
-    assert ("dd", f"{choice['chosen_on']['n_cases']} test cases") in page.texts
+    assert ("dd", f"{choice['chosen_on']['n_cases']} cases of the test subset") in page.texts
 
 
 def test_several_runs_have_pages_of_their_own(several):
