@@ -1,6 +1,6 @@
 """What the recipe learns from three dozen real slices: five-fold cross-validation.
 
-    python benchmarks/real_ct.py [--quick] [--data FOLDER] [--epochs 12] [--pretrain 18]
+    python benchmarks/real_ct.py [--quick] [--data FOLDER] [--epochs 16] [--pretrain 18]
 
 `--data` holds images/*.png (HU 0..255 as grey) and masks/*.png (RGB), by the same names; where it
 is not there the benchmark says so and ends. The recipe is the default with a narrower network,
@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one epoch of each training")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of images/ and masks/")
-    parser.add_argument("--epochs", type=int, default=12, help="of each fold")
+    parser.add_argument("--epochs", type=int, default=16, help="of each fold")
     parser.add_argument("--pretrain", type=int, default=18, help="epochs on the phantom")
     options = parser.parse_args()
     data: Path = options.data
