@@ -31,8 +31,8 @@ PLATEAU = {
 }
 RECIPES = {"cosine": COSINE, "plateau": PLATEAU}
 STOPS = {  # (epoch, step), or the validation that comes first
-    "cosine": [(0, 2), "validation"],
-    "plateau": ["validation", (1, 2), (2, 1)],
+    "cosine": [(0, 2), "validation", (1, 4)],
+    "plateau": ["validation", (2, 1)],
 }
 
 

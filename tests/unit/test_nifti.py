@@ -16,7 +16,7 @@ CONTENT = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(CONTENT, min_size=1, max_size=3),
     st.sampled_from([b"", b"\0" * 70, b"tail", b"\0\0tail"]),

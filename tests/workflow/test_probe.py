@@ -8,6 +8,7 @@ PROBED = "training={batch: probe, probe: {batches: [4], threads: [1], steps: 1}}
 
 
 def test_only_a_recipe_that_says_probe_is_measured(finished):
+    assert finished.planned() == {}
     plan = finished.planned("--config", PROBED)
     assert plan["probe"] == 1
     assert plan["train"] == 1
