@@ -5,8 +5,10 @@
 Compares, in one run and on the same planes, the project's slice and rasterize stages with the
 seed's procedure written plainly (whole volume to float64, cv2.resize, cv2.imwrite at its
 defaults, one rater) and with the floor (inflate the input, encode the PNGs, nothing else).
-Times are CPU seconds of all threads, so that a busy machine does not decide. The last line is
-`prepare ratio <number>`: the plain procedure's core-seconds a slice over the project's.
+Times are CPU seconds of all threads, so that a busy machine does not decide. What making the
+files takes of them is shown, too: between folders of one ext4 it differed tenfold, so measure
+where the results will lie (TMPDIR=...). The last line is `prepare ratio <number>`: the plain
+procedure's core-seconds a slice over the project's.
 """
 
 import argparse
@@ -41,6 +43,7 @@ RATERS = 3
 SEED_WINDOW = (Window("seed", 127.5, 255),)
 THREE_WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 ROUNDS = 5
+PASSES = 4  # over the cases in a shard: a third of a second would be decided by its start
 
 
 def make_archive(path: Path, cases: int) -> None:
@@ -124,6 +127,17 @@ def inflate(data: bytes) -> None:
             pass
 
 
+def write_alone(made: Path) -> Callable[[Path], None]:
+    """Make the files that the stages make, in a folder given, and do nothing else."""
+    files = {f"{n}.png": p.read_bytes() for n, p in enumerate(sorted(made.rglob("*.png")))}
+
+    def work(out: Path) -> None:
+        for name, data in files.items():
+            (out / name).write_bytes(data)
+
+    return work
+
+
 def core_seconds(
     works: dict[str, Callable[[Path], Any]], rounds: int, folder: Path
 ) -> dict[str, float]:
@@ -145,7 +159,8 @@ def _worker(archive: Path, cases: list[str], out: Path, start: Any, results: Any
     cv2.setNumThreads(1)
     start.wait()
     began = time.monotonic()
-    ours(archive, cases, out)
+    for number in range(PASSES):
+        ours(archive, cases, out / str(number))
     results.put((began, time.monotonic(), peak_mib()))
 
 
@@ -172,10 +187,11 @@ def shards(archive: Path, cases: list[str], folder: Path, count: int) -> tuple[f
     return max(d[1] for d in done) - min(d[0] for d in done), max(d[2] for d in done)
 
 
-PLAIN, OURS, FLOOR = (
+PLAIN, OURS, FLOOR, FILES = (
     "plain procedure, one rater",
     "slice + rasterize, three raters",
     "floor: inflate + encode",
+    "making the files alone",
 )
 
 
@@ -187,12 +203,14 @@ def measure(folder: Path, archive: Path, cases: list[str], rounds: int) -> dict[
         with zipfile.ZipFile(archive) as packed:
             names = [name for name in packed.namelist() if f"/{case}/" in name]
             packed.extractall(unpacked, names)
-        ours(archive, [case], folder / "made")
-        bare = floor(archive, [case], folder / "made")
+        made = folder / "made" / case
+        ours(archive, [case], made)
+        bare = floor(archive, [case], made)
         works: dict[str, Callable[[Path], Any]] = {
             PLAIN: functools.partial(plain, unpacked / TOP_FOLDER),
             OURS: functools.partial(ours, archive, [case]),
             FLOOR: functools.partial(_without_folder, bare),
+            FILES: write_alone(made),
             "with three windows": functools.partial(ours, archive, [case], windows=THREE_WINDOWS),
             "with every rater's masks": functools.partial(ours, archive, [case], per_rater=True),
         }
