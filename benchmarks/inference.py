@@ -73,18 +73,23 @@ def seed_way(archive: Path, folder: Path) -> Cost:
     return Cost(each, each, _peak_mb())
 
 
-def our_way(archive: Path, folder: Path, patch: dict[str, int] | None, precision: str) -> Cost:
-    """All scans of the archive but for a first one, that compiles."""
+def make_model(folder: Path, patch: dict[str, int] | None) -> None:
+    """Write a model folder with the seed's network; not where memory is measured."""
     from mbhseg.files import write_json
-    from mbhseg.nn import device, scans
-    from mbhseg.nn.inference import Predictor
     from mbhseg.nn.saving import save_model
-    from mbhseg.scans.discovery import find
 
-    device.configure(threads=CORES, deterministic=False)
     save_model(seed_network(SIZE if patch is None else None), folder / "model.keras")
     described = {"size": SIZE, "windows": [WINDOW._asdict()], "patch": patch}
     write_json(folder / "run.json", {"input": described, "classes": [c.key for c in CLASSES]})
+
+
+def our_way(archive: Path, folder: Path, precision: str) -> Cost:
+    """All scans of the archive, after a first pass that compiles."""
+    from mbhseg.nn import device, scans
+    from mbhseg.nn.inference import Predictor
+    from mbhseg.scans.discovery import find
+
+    device.configure(threads=CORES, deterministic=False)
     predictor = Predictor.load(folder, batch=4, precision=precision)
     found, _ = find([archive])
     hu = found[0].read().hu
@@ -128,7 +133,8 @@ def main() -> None:
         for number, (trained, patch, precision) in enumerate(ways):
             folder = place / str(number)
             folder.mkdir()
-            cost = in_own_process(our_way, place / "scans.zip", folder, patch, precision)
+            in_own_process(make_model, folder, patch)
+            cost = in_own_process(our_way, place / "scans.zip", folder, precision)
             ours.append(_show(f"ours, trained on {trained}, {precision}", cost))
             print(f"  the seed's seconds a scan over ours {seed / ours[-1]:.2f}")
     print(f"inference ratio {seed / min(ours):.2f}")
