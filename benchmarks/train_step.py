@@ -5,7 +5,8 @@
 The seed's way: float32, one thread within and one between operations, batches of two from arrays
 in memory; one image a call in inference. Ours: the same network, loss and optimizer through
 `mbhseg.nn.training.train`, and `mbhseg.nn.inference.Predictor`, on all cores, in larger batches; on
-whole slices, and on the part around the head, 384 x 384 pixels in training.
+whole slices, and on the part around the head, 384 x 384 pixels in training. Inference is also
+timed in int8, `inference.precision` for a user in a hurry.
 Every way runs in a process of its own, one after the other, and is timed by the wall clock after a
 first step that compiles. `peak` is what a large matrix product reaches here, which bounds them all.
 The last line is `train_step ratio <number>`: the seed's seconds an image in training over ours.
@@ -34,6 +35,8 @@ from _common import (
 from mbhseg import config as settings
 from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
+from mbhseg.slices import network_input
+from mbhseg.windows import Window
 
 SIZE = 512
 GFLOP_FORWARD = 73.5  # an image through the seed's network; a training step takes three times that
@@ -56,6 +59,7 @@ class Way(NamedTuple):
 
 HEAD = (0.75, 0.75)
 WAYS = [Way("bfloat16", 8, CORES, HEAD), Way("bfloat16", 8, CORES), Way("float32", 8, CORES)]
+INFERENCE = [Way("int8", 8, CORES, HEAD), Way("int8", 8, CORES), *WAYS]
 WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
 
 
@@ -119,6 +123,7 @@ def our_inference(folder: Path, images: int, way: Way) -> float:
     """Seconds an image of a scan through `Predictor.labels`, HU to labels."""
     from mbhseg.files import write_json
     from mbhseg.nn import device
+    from mbhseg.nn.compiled import observed
     from mbhseg.nn.inference import Predictor
     from mbhseg.nn.models import build_model
     from mbhseg.nn.patches import Patch
@@ -135,15 +140,16 @@ def our_inference(folder: Path, images: int, way: Way) -> float:
         "windows": [WINDOW],
         "patch": patch._asdict() if patch is not None else None,
     }
-    with tempfile.TemporaryDirectory() as out:
-        save_model(model, Path(out) / "model.keras")
-        write_json(
-            Path(out) / "run.json", {"input": described, "classes": [c.key for c in CLASSES]}
-        )
-        predictor = Predictor.load(out, batch=way.batch, precision=way.precision)
     with Archive(folder / "results/phantom/raw/archive.zip") as archive:
         scan = next(iter(archive.cases.values()))
         hu = np.asarray(archive.nifti(scan.image).dataobj)[..., : way.batch]
+    ranges = observed(model, [network_input(hu[..., :2], [Window(**WINDOW)], SIZE)], way.threads)
+    classes = [c.key for c in CLASSES]
+    with tempfile.TemporaryDirectory() as out:
+        save_model(model, Path(out) / "model.keras")
+        run = {"input": described, "classes": classes, "ranges": ranges}
+        write_json(Path(out) / "run.json", run)
+        predictor = Predictor.load(out, batch=way.batch, precision=way.precision)
     return _best([lambda: predictor.labels(hu)] * max(2, images // way.batch)) / way.batch
 
 
@@ -178,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images, one way of ours")
     quick = parser.parse_args().quick
-    images, ways = (8, WAYS[:1]) if quick else (16, WAYS)
+    images, some = (8, slice(1)) if quick else (16, slice(None))
     print(f"machine: {machine()}")
     for precision in ("float32", "bfloat16"):
         for threads in sorted({1, CORES}):
@@ -190,12 +196,12 @@ def main() -> None:
         baseline = _show("training, the seed's way", 3, in_own_process(seed_training, place, 4))
         trained = [
             _show(f"training, {way}", 3, in_own_process(our_training, place, images, way))
-            for way in ways
+            for way in WAYS[some]
         ]
         seed = _show("inference, the seed's way", 1, in_own_process(seed_inference, 4))
         inferred = [
             _show(f"inference, {way}", 1, in_own_process(our_inference, place, images, way))
-            for way in ways
+            for way in INFERENCE[some]
         ]
     print(f"inference: the seed's seconds an image over ours {seed / min(inferred):.2f}")
     print(f"train_step ratio {baseline / min(trained):.2f}")

@@ -38,8 +38,11 @@ def gather(
     unsure = np.zeros(shape, np.uint8, order="F") if entropy else None
     likely = np.zeros((*shape, len(FOREGROUND)), np.uint8, order="F") if probabilities else None
     for z, plane in planes:
-        labels[:, :, z] = plane.argmax(axis=-1)
-        confidence[:, :, z] = np.rint(plane.max(axis=-1) * np.float32(FULL))
+        likeliest = plane.argmax(axis=-1)
+        labels[:, :, z] = likeliest
+        # `max` along so short an axis takes ten times as long
+        sure = np.take_along_axis(plane, likeliest[..., None], axis=-1)[..., 0]
+        confidence[:, :, z] = np.rint(sure * np.float32(FULL))
         if unsure is not None:
             unsure[:, :, z] = np.rint(normalised_entropy(plane) * np.float32(FULL))
         if likely is not None:

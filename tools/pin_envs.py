@@ -22,7 +22,10 @@ DATA = (
 )
 ROOTS = {
     "data": DATA,
-    "train": (*DATA, "keras", "tensorflow", "matplotlib", "pydicom", "python-gdcm", "highdicom"),
+    "train": (
+        *(*DATA, "keras", "tensorflow", "openvino", "matplotlib"),
+        *("pydicom", "python-gdcm", "highdicom"),
+    ),
     "report": (*DATA, "matplotlib", "jinja2", "pyyaml"),
 }
 NAMES = (*ROOTS, "train-gpu")

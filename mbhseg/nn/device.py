@@ -6,6 +6,7 @@ The one module that needs TensorFlow itself and not only Keras.
 import contextlib
 import functools
 import logging
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 _AMPERE = (8, 0)  # first compute capability with bfloat16 tensor cores
 _CPU_BFLOAT16 = {"amx_bf16", "avx512_bf16"}
+_CPU_INT8 = {"amx_int8", "avx512_vnni", "avx_vnni"}  # others saturate sums at 16 bits
 
 
 def configure(*, threads: int, deterministic: bool) -> None:
@@ -59,6 +61,11 @@ def configure_as(run: Mapping[str, Any], threads: int) -> None:
         threads=int(training.get("threads", threads)),
         deterministic=bool(training.get("deterministic", True)),
     )
+
+
+def threads() -> int:
+    """The number of CPU threads that `configure` set, else that of the cores that are ours."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
 
 
 def gpus() -> list[str]:
@@ -144,7 +151,15 @@ def dtype_policy(precision: str) -> str:
 
 
 def inference_policy(precision: str) -> str:
-    """As `dtype_policy`, for a network that learns no more: bfloat16 weights need no casting."""
+    """As `dtype_policy`, for a network that learns no more: bfloat16 weights need no casting.
+
+    int8 is itself on a CPU that multiplies it natively, and float32 elsewhere.
+    """
+    if precision == "int8":
+        if not gpus() and _cpu_has(_CPU_INT8):
+            return precision
+        log.warning("nothing here computes in int8: float32 instead")
+        return "float32"
     return _chosen(precision)
 
 
@@ -161,7 +176,11 @@ def _has_bfloat16_units() -> bool:
     if devices:
         details = [tf.config.experimental.get_device_details(device) for device in devices]
         return all(detail.get("compute_capability", (0, 0)) >= _AMPERE for detail in details)
-    return not _CPU_BFLOAT16.isdisjoint(_cpu_field("flags").split())
+    return _cpu_has(_CPU_BFLOAT16)
+
+
+def _cpu_has(units: set[str]) -> bool:
+    return not units.isdisjoint(_cpu_field("flags").split())
 
 
 def _cpu_name() -> str:

@@ -1,5 +1,6 @@
 """From a CT volume in HU to labels on the same voxels, a few slices at a time."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.nn import device
 from mbhseg.nn.averaging import mirrored, tempered
-from mbhseg.nn.models import in_policy
+from mbhseg.nn.compiled import Ranges, UnknownLayer, compiled, translated
+from mbhseg.nn.models import computes_in, in_policy
 from mbhseg.nn.patches import Network, Patch, Probabilities, around
 from mbhseg.nn.saving import load_model
 from mbhseg.nn.tiling import FIELD_MM, Tiling, tiled
@@ -22,6 +24,8 @@ from mbhseg.slices import from_display, network_input, to_display
 from mbhseg.windows import Window
 
 Volume = NDArray[Any]
+
+log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -60,18 +64,17 @@ class Predictor:
         """Load a model folder, or a `.keras` file; run.json lies beside it unless given.
 
         precision: `model` computes as the model was trained; auto, float32 and bfloat16 as
-            `device.dtype_policy` has them, whatever it was trained in.
+            `device.dtype_policy` has them, whatever it was trained in; int8 quantized, by the
+            ranges in run.json, on CPUs that multiply such numbers, and in float32 elsewhere.
         mirror: average with the answer to the mirror images.
         temperature: what divides the logits.
 
-        Raises InputError if a file is missing or broken, or was trained on other classes.
+        Raises InputError if a file is missing or broken, was trained on other classes, or has no
+        ranges and is to be quantized.
         """
         path = Path(model)
         path = path / "model.keras" if path.is_dir() else path
         record = Path(run_json) if run_json is not None else path.with_name("run.json")
-        network = load_model(path)
-        if precision != "model":
-            network = in_policy(network, device.inference_policy(precision))
         try:
             run = read_json(record)
             size, classes = int(run["input"]["size"]), run["classes"]
@@ -85,7 +88,14 @@ class Predictor:
         expected = [c.key for c in CLASSES]
         if classes != expected:
             raise InputError(record, f"has classes {classes}, not {expected}", "Train again")
-        answer: Network = tempered(network.predict_on_batch, temperature)
+        ranges = run.get("ranges")
+        if precision == "int8" and not ranges:
+            raise InputError(
+                record,
+                "tells no ranges of the layers, which int8 needs",
+                "Choose another precision, or train again",
+            )
+        answer = tempered(_network(path, precision, ranges), temperature)
         answer = mirrored(answer) if mirror else answer
         answer = around(answer, seen) if seen is not None else answer
         return cls(
@@ -134,6 +144,24 @@ class Predictor:
         for z, plane in self.planes(hu):
             result[:, :, z] = plane.argmax(axis=-1)
         return result
+
+
+def _network(path: Path, precision: str, ranges: Ranges | None) -> Network:
+    """The model of a file as a function of images: by OpenVINO, or by Keras on a GPU."""
+    model = load_model(path)
+    policy = computes_in(model) if precision == "model" else device.inference_policy(precision)
+    if not device.gpus():
+        try:
+            translation = translated(model, ranges if policy == "int8" else None)
+            del model  # half a gigabyte in the seed's size
+            return compiled(translation, bfloat16=policy == "bfloat16", threads=device.threads())
+        except (UnknownLayer, RuntimeError) as error:
+            log.warning("Keras predicts with %s, as OpenVINO cannot: %s", path, error)
+            model = load_model(path)
+    if policy not in ("int8", computes_in(model)):
+        model = in_policy(model, policy)
+    answer: Network = model.predict_on_batch
+    return answer
 
 
 def _resize(probabilities: Probabilities, shape: tuple[int, ...]) -> Probabilities:

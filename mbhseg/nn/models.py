@@ -55,6 +55,12 @@ def build_model(
     return model
 
 
+def computes_in(model: keras.Model) -> str:
+    """The type that the model multiplies in: bfloat16 if any layer of it does, else float32."""
+    coarse = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+    return "bfloat16" if coarse else "float32"
+
+
 def in_policy(model: keras.Model, policy: str) -> keras.Model:
     """The same network, with the same weights, computing in another Keras dtype policy.
 

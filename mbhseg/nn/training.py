@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from mbhseg import __version__
@@ -18,14 +19,16 @@ from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import sha256, write_json
 from mbhseg.nn import device
+from mbhseg.nn.compiled import UnknownLayer, observed
+from mbhseg.nn.feed import batches
 from mbhseg.nn.models import build_model, copy_weights, summary_text
-from mbhseg.nn.patches import Patch
+from mbhseg.nn.patches import Patch, Pixels, cover
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.resume import Ledger
 from mbhseg.nn.saving import load_model, save_model
 from mbhseg.nn.session import Session, TrainOutputs
 from mbhseg.nn.state import StateFolder
-from mbhseg.nn.store import CHANNELS, content_hash, open_store
+from mbhseg.nn.store import CHANNELS, SliceStore, content_hash, open_store
 from mbhseg.provenance import git_state, versions
 from mbhseg.windows import Window
 
@@ -33,6 +36,7 @@ log = logging.getLogger(__name__)
 
 # settings that change nothing that is computed: a saved training goes on with others
 _HARMLESS = ("time_budget_minutes", "summary", "require_gpu")
+_RANGED = 64  # slices, about, that tell the ranges of the layers
 _PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
@@ -124,6 +128,7 @@ def train(
             model, recipe, store, windows, patch, seed, outputs, identity["run"], ledger
         )
         found = session.run(callbacks)
+        ranges = _ranges(model, store, patch)
     save_model(model, outputs.model)
     run = {
         **{key: identity[key] for key in ("run", "experiment", "fold", "seed")},
@@ -136,6 +141,7 @@ def train(
         "network": dict(network),
         "training": dataclasses.asdict(recipe),
         "parameters": model.count_params(),
+        "ranges": ranges,
         "best": found.best,
         "ended_by": found.ended_by,
         "data": {
@@ -154,6 +160,25 @@ def train(
         "timings": {**found.timings, "total_seconds": ledger.seconds()},
     }
     write_json(outputs.run_json, run)
+
+
+def _ranges(
+    model: keras.Model, store: SliceStore, patch: Patch | None
+) -> dict[str, list[float]] | None:
+    """What quantization needs to know, from some validation slices; None if it is not possible."""
+    valid = store.subset("valid")
+    some = valid[:: max(1, len(valid) // _RANGED)]
+
+    def images() -> Iterator[Pixels]:
+        for _, (planes, _) in batches(store, some, 8):
+            seen = cover(planes, patch).place if patch is not None else np.s_[:, :]
+            yield planes[:, *seen]
+
+    try:
+        return observed(model, images(), device.threads())
+    except UnknownLayer as layer:
+        log.info("int8 is not offered for this network (%s)", layer)
+        return None
 
 
 def channel_windows(windows: list[Mapping[str, Any]]) -> tuple[Window, ...]:

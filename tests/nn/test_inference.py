@@ -132,8 +132,7 @@ def test_bfloat16_gives_nearly_the_same_and_float32_the_very_same(folder):
     stored = Predictor.load(folder).probabilities(hu)
     assert np.array_equal(Predictor.load(folder, precision="float32").probabilities(hu), stored)
     coarse = Predictor.load(folder, precision="bfloat16").probabilities(hu)
-    assert not np.array_equal(coarse, stored)
-    assert np.allclose(coarse, stored, atol=0.03)
+    assert np.allclose(coarse, stored, atol=0.03)  # and equal where the processor has no bfloat16
 
 
 def test_refuses_what_is_no_model(folder):
