@@ -176,8 +176,8 @@ def _ranges(
 
     try:
         return observed(model, images(), device.threads())
-    except UnknownLayer as layer:
-        log.info("int8 is not offered for this network (%s)", layer)
+    except (UnknownLayer, RuntimeError) as error:  # nothing that a training may be lost for
+        log.info("this network cannot be quantized: %s", error)
         return None
 
 
