@@ -9,6 +9,7 @@ have a scale for each output channel; what goes into a convolution has one for t
 from the values that validation slices gave it, `Ranges`. The network's last layer stays as it is.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -116,7 +117,14 @@ def _request(network: openvino.Model, precision: str, threads: int) -> Any:
         "INFERENCE_PRECISION_HINT": precision,
         "ENABLE_CPU_PINNING": False,  # two jobs of a machine would be pinned to the same cores
     }
-    return openvino.Core().compile_model(network, "CPU", settings).create_infer_request()
+    return _core().compile_model(network, "CPU", settings).create_infer_request()
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the process: each puts its own stack in place for signal handlers, and the last that
+    goes away leaves one that is freed already, so that a SIGTERM would be a crash."""
+    return openvino.Core()
 
 
 def _operations(model: keras.Model, ranges: Ranges | None) -> tuple[Any, dict[int, Any]]:

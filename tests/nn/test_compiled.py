@@ -272,3 +272,27 @@ def test_nobody_is_told_that_it_was_imported(tmp_path):
     subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
     assert not list(tmp_path.glob("intel*"))
     assert not list(tmp_path.glob(".intel*"))
+
+
+def test_a_signal_is_handled_afterwards(tmp_path):
+    """OpenVINO replaces the stack of signal handlers; in a process of its own, as it may crash."""
+    code = """
+import faulthandler, gc, signal
+faulthandler.enable()
+from mbhseg.nn.compiled import compiled, translated
+from mbhseg.nn.flexunet import build
+def network():
+    graph = translated(build(size=None, levels=1, filters=2))
+    return compiled(graph, bfloat16=False, threads=1)
+first = network()
+second = network()
+del first; gc.collect()
+del second; gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
