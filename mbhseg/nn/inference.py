@@ -95,7 +95,13 @@ class Predictor:
                 "tells no ranges of the layers, which int8 needs",
                 "Choose another precision, or train again",
             )
-        answer = tempered(_network(path, precision, ranges), temperature)
+        try:
+            network = _network(path, precision, ranges)
+        except (KeyError, IndexError, TypeError) as error:
+            raise InputError(
+                record, f"has ranges of another network ({error!r})", "Keep it beside its model"
+            ) from error
+        answer = tempered(network, temperature)
         answer = mirrored(answer) if mirror else answer
         answer = around(answer, seen) if seen is not None else answer
         return cls(

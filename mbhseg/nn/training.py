@@ -175,10 +175,12 @@ def _ranges(
             yield planes[:, *seen]
 
     try:
-        return observed(model, images(), device.threads())
+        ranges = observed(model, images(), device.threads())
     except (UnknownLayer, RuntimeError) as error:  # nothing that a training may be lost for
         log.info("this network cannot be quantized: %s", error)
         return None
+    # a training that diverged has no ranges either
+    return ranges if np.isfinite(list(ranges.values())).all() else None
 
 
 def channel_windows(windows: list[Mapping[str, Any]]) -> tuple[Window, ...]:

@@ -189,6 +189,14 @@ def test_int8_through_a_predictor(tmp_path, monkeypatch):
     np.testing.assert_array_equal(Predictor.load(place, precision="int8").probabilities(hu), exact)
 
 
+@pytest.mark.parametrize("ranges", [{"encoder0_norm1": [0, 1]}, {"up0": 3}, {"up0": []}, [1]])
+def test_ranges_of_another_network_are_refused(tmp_path, monkeypatch, ranges):
+    monkeypatch.setattr(device, "_cpu_field", lambda name: "fpu avx512_vnni")
+    place = folder_of(trained(levels=2, filters=4), tmp_path, ranges=ranges)
+    with pytest.raises(InputError, match="has ranges of another network"):
+        Predictor.load(place, precision="int8")
+
+
 def test_int8_needs_ranges(tmp_path):
     place = folder_of(trained(), tmp_path)
     with pytest.raises(InputError, match="tells no ranges of the layers, which int8 needs"):

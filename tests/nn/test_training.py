@@ -15,6 +15,7 @@ from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, sha256
 from mbhseg.nn.callbacks import WriteHistory
+from mbhseg.nn.compiled import compiled, translated
 from mbhseg.nn.inference import Predictor
 from mbhseg.nn.losses import make_loss
 from mbhseg.nn.pictures import draw_curves
@@ -189,6 +190,29 @@ def test_model_needs_no_code_of_ours(run):
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     hu = np.zeros((SIZE, SIZE, 2), np.int16)
     assert Predictor.load(run.model.parent).labels(hu).shape == hu.shape
+
+
+def test_a_trained_model_can_be_quantized(run, record, toy):
+    """By the ranges that its validation slices gave, which its run.json keeps."""
+    assert all(low <= high for low, high in record["ranges"].values())
+    table, root = toy
+    images = np.stack([read_image(root / name) for name in table["image"][:6]])
+    model = load_model(run.model)
+    exact = model.predict_on_batch(images)
+    coarse = compiled(translated(model, record["ranges"]), bfloat16=False, threads=1)(images)
+    assert 0 < np.abs(coarse - exact).mean() < 0.02
+
+
+def broken(*_):
+    raise RuntimeError("no such processor")
+
+
+@pytest.mark.parametrize("observe", [broken, lambda *_: {"up0": [0.0, float("inf")]}])
+def test_a_training_is_not_lost_for_want_of_ranges(train_toy, monkeypatch, observe):
+    monkeypatch.setattr("mbhseg.nn.training.observed", observe)
+    outputs = train_toy(epochs=1, previews={"slices": 0})
+    assert json.loads(outputs.run_json.read_text())["ranges"] is None
+    assert outputs.model.is_file()
 
 
 def test_moving_average_is_what_is_validated_and_kept(train_toy):
