@@ -18,10 +18,13 @@ import yaml
 
 import mbhseg.nn  # noqa: F401 (it sets up TensorFlow, which must not have been imported before)
 from mbhseg import config as settings
+from mbhseg.archive import Archive
+from mbhseg.classes import CLASSES
 from mbhseg.dataset import in_fold
-from mbhseg.files import read_table
+from mbhseg.files import read_table, write_json
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import score_table, summarise
+from mbhseg.windows import Window
 
 ROOT = Path(__file__).resolve().parent.parent
 N_CLASSES = 6
@@ -76,6 +79,31 @@ def seed_model(size: int) -> Any:
         metrics=[METRICS["dice_coef_multiclass"]],
     )
     return model
+
+
+def first_scan(archive: Path) -> np.ndarray:
+    """HU [x, y, z] of the first scan of an archive."""
+    with Archive(archive) as opened:
+        scan = next(iter(opened.cases.values()))
+        return np.asarray(opened.nifti(scan.image).dataobj)
+
+
+def write_model(
+    folder: Path,
+    model: Any,
+    images: np.ndarray,
+    window: Window,
+    patch: dict[str, int] | None,
+) -> None:
+    """A model as a training leaves it in `folder`, with the ranges that `images` give it."""
+    from mbhseg.nn.compiled import observed
+    from mbhseg.nn.saving import save_model
+
+    save_model(model, folder / "model.keras")
+    described = {"size": images.shape[1], "windows": [window._asdict()], "patch": patch}
+    ranges = observed(model, [images], CORES)
+    run = {"input": described, "classes": [c.key for c in CLASSES], "ranges": ranges}
+    write_json(folder / "run.json", run)
 
 
 def seed_arrays(store: Any) -> tuple[Any, Any]:

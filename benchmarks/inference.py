@@ -6,7 +6,7 @@ The seed's way: PNG slices one by one, one image a call, float32, one thread; a 
 `mbhseg.nn.scans.predict_scans` from a zip of NIfTI files, that is what `python -m mbhseg infer` and
 the target `scans` do, with label volumes, tables, masks, overlays and mosaics, on all cores; once
 as a model trained on whole slices, and once as one trained on patches of 384 x 384, which sees the
-box around the head alone; in int8, which is what a user in a hurry asks for (docs/recipe.md says
+box around the head alone; in int8, which is what a user in a hurry asks for (docs/scans.md says
 what it costs in Dice), and in bfloat16 and float32, as models are trained. Each way runs in a
 process of its own. The networks have random weights, and call one pixel in a hundred a bleed, as
 on a scan with a large one: what is written depends on it, what the network computes does not.
@@ -23,10 +23,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from _common import CORES, in_own_process, machine, preset, seed_process
+from _common import CORES, first_scan, in_own_process, machine, preset, seed_process, write_model
 
 from mbhseg import config as settings
-from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
 from mbhseg.phantom import PhantomSpec, write_archive
 from mbhseg.slices import network_input
@@ -66,7 +65,7 @@ def seed_network(size: int | None, images: np.ndarray | None = None) -> Any:
 def seed_way(archive: Path, folder: Path) -> Cost:
     """Slices of the first scan, already PNGs, through the network one by one."""
     seed_process()
-    hu = scan_of(archive)
+    hu = first_scan(archive)
     middle = hu.shape[2] // 2
     names = [str(folder / f"{z}.png") for z in range(SEED_SLICES + 1)]
     for name, image in zip(names, network_input(hu[..., middle:], [WINDOW], SIZE), strict=False):
@@ -85,25 +84,10 @@ def seed_way(archive: Path, folder: Path) -> Cost:
 
 def make_model(archive: Path, folder: Path, patch: dict[str, int] | None) -> None:
     """Write a model folder with the seed's network; not where memory is measured."""
-    from mbhseg.files import write_json
-    from mbhseg.nn.compiled import observed
-    from mbhseg.nn.saving import save_model
-
-    middle = scan_of(archive)[..., PLANES // 2 : PLANES // 2 + 2]
+    middle = first_scan(archive)[..., PLANES // 2 : PLANES // 2 + 2]
     images = network_input(middle, [WINDOW], SIZE)
     model = seed_network(SIZE if patch is None else None, images)
-    save_model(model, folder / "model.keras")
-    ranges = observed(model, [images], CORES)
-    described = {"size": SIZE, "windows": [WINDOW._asdict()], "patch": patch}
-    classes = [c.key for c in CLASSES]
-    write_json(folder / "run.json", {"input": described, "classes": classes, "ranges": ranges})
-
-
-def scan_of(archive: Path) -> np.ndarray:
-    """HU [x, y, z] of the first scan."""
-    with Archive(archive) as opened:
-        scan = next(iter(opened.cases.values()))
-        return np.asarray(opened.nifti(scan.image).dataobj)
+    write_model(folder, model, images, WINDOW, patch)
 
 
 def our_way(archive: Path, folder: Path, precision: str) -> Cost:

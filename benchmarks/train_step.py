@@ -23,6 +23,7 @@ import numpy as np
 from _common import (
     CORES,
     data_set,
+    first_scan,
     in_own_process,
     machine,
     prepare_data,
@@ -30,10 +31,10 @@ from _common import (
     seed_arrays,
     seed_model,
     seed_process,
+    write_model,
 )
 
 from mbhseg import config as settings
-from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
 from mbhseg.slices import network_input
 from mbhseg.windows import Window
@@ -121,13 +122,10 @@ def seed_inference(images: int) -> float:
 
 def our_inference(folder: Path, images: int, way: Way) -> float:
     """Seconds an image of a scan through `Predictor.labels`, HU to labels."""
-    from mbhseg.files import write_json
     from mbhseg.nn import device
-    from mbhseg.nn.compiled import observed
     from mbhseg.nn.inference import Predictor
     from mbhseg.nn.models import build_model
     from mbhseg.nn.patches import Patch
-    from mbhseg.nn.saving import save_model
 
     device.configure(threads=way.threads, deterministic=True)
     network = settings.recipe(preset("seed"), "seed")["network"]
@@ -135,20 +133,11 @@ def our_inference(folder: Path, images: int, way: Way) -> float:
     model = build_model(
         network, size=SIZE if patch is None else None, channels=3, classes=len(CLASSES)
     )
-    described = {
-        "size": SIZE,
-        "windows": [WINDOW],
-        "patch": patch._asdict() if patch is not None else None,
-    }
-    with Archive(folder / "results/phantom/raw/archive.zip") as archive:
-        scan = next(iter(archive.cases.values()))
-        hu = np.asarray(archive.nifti(scan.image).dataobj)[..., : way.batch]
-    ranges = observed(model, [network_input(hu[..., :2], [Window(**WINDOW)], SIZE)], way.threads)
-    classes = [c.key for c in CLASSES]
+    hu = first_scan(folder / "results/phantom/raw/archive.zip")[..., : way.batch]
+    window = Window(**WINDOW)
+    seen = network_input(hu[..., :2], [window], SIZE)
     with tempfile.TemporaryDirectory() as out:
-        save_model(model, Path(out) / "model.keras")
-        run = {"input": described, "classes": classes, "ranges": ranges}
-        write_json(Path(out) / "run.json", run)
+        write_model(Path(out), model, seen, window, patch._asdict() if patch is not None else None)
         predictor = Predictor.load(out, batch=way.batch, precision=way.precision)
     return _best([lambda: predictor.labels(hu)] * max(2, images // way.batch)) / way.batch
 

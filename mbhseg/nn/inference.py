@@ -159,11 +159,9 @@ def _network(path: Path, precision: str, ranges: Ranges | None) -> Network:
     if not device.gpus():
         try:
             translation = translated(model, ranges if policy == "int8" else None)
-            del model  # half a gigabyte in the seed's size
             return compiled(translation, bfloat16=policy == "bfloat16", threads=device.threads())
         except (UnknownLayer, RuntimeError) as error:
             log.warning("Keras predicts with %s, as OpenVINO cannot: %s", path, error)
-            model = load_model(path)
     if policy not in ("int8", computes_in(model)):
         model = in_policy(model, policy)
     answer: Network = model.predict_on_batch

@@ -107,6 +107,11 @@ def cover(images: Pixels, patch: Patch) -> Box:
     return Box(starts[0], starts[1], lengths[0], lengths[1])
 
 
+def seen(images: Pixels, patch: Patch | None) -> tuple[slice, slice]:
+    """Rows and columns of images [B, H, W, C] that a network sees: `cover`; all without a patch."""
+    return cover(images, patch).place if patch is not None else (slice(None), slice(None))
+
+
 def around(network: Network, patch: Patch) -> Network:
     """A network for whole images [B, H, W, C] from one for boxes; outside there is background."""
 

@@ -22,7 +22,7 @@ from mbhseg.nn import device
 from mbhseg.nn.compiled import UnknownLayer, observed
 from mbhseg.nn.feed import batches
 from mbhseg.nn.models import build_model, copy_weights, summary_text
-from mbhseg.nn.patches import Patch, Pixels, cover
+from mbhseg.nn.patches import Patch, Pixels, seen
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.resume import Ledger
 from mbhseg.nn.saving import load_model, save_model
@@ -171,8 +171,7 @@ def _ranges(
 
     def images() -> Iterator[Pixels]:
         for _, (planes, _) in batches(store, some, 8):
-            seen = cover(planes, patch).place if patch is not None else np.s_[:, :]
-            yield planes[:, *seen]
+            yield planes[:, *seen(planes, patch)]
 
     try:
         ranges = observed(model, images(), device.threads())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES, KEYS
 from mbhseg.nn.feed import batches
-from mbhseg.nn.patches import Patch, cover
+from mbhseg.nn.patches import Patch, seen
 from mbhseg.nn.store import SliceStore
 
 Counts = NDArray[np.int64]
@@ -49,13 +49,13 @@ def validate(
     losses, kept = [], {}
     for part, (images, labels) in batches(store, indices, batch):
         each()
-        seen = cover(images, patch).place if patch is not None else np.s_[:, :]
-        probabilities = model.predict_on_batch(np.ascontiguousarray(images[:, *seen]))
+        place = seen(images, patch)
+        probabilities = model.predict_on_batch(np.ascontiguousarray(images[:, *place]))
         probabilities = probabilities[: len(images)]  # each of several GPUs gives all of them
-        value = np.asarray(keras.ops.mean(loss(labels[:, *seen], probabilities)))
+        value = np.asarray(keras.ops.mean(loss(labels[:, *place], probabilities)))
         losses.append((float(value), len(part)))
         predicted = np.zeros_like(labels)
-        predicted[:, *seen] = probabilities.argmax(axis=-1)
+        predicted[:, *place] = probabilities.argmax(axis=-1)
         for index, truth, guess in zip(part, labels, predicted, strict=True):
             case = names.index(store.table["case"].iloc[index])
             counts[case] += class_counts(truth, guess)
