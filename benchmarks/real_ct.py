@@ -4,7 +4,7 @@
 
 `--data` holds images/*.png (HU 0..255 as grey) and masks/*.png (RGB), by the same names; where it
 is not there the benchmark says so and ends. The recipe is the default with a narrower network,
-which sees twice the slices in the same time. Every fold trains `--epochs` of 240 slices, but less
+which sees more slices in the same time. Every fold trains `--epochs` of 240 slices, but less
 than ten minutes, on all cores, from the weights of a network that was trained `--pretrain` epochs
 on the phantom, counted apart (0 leaves the pretraining out); what that network finds by itself is
 printed as well. Fewer epochs suit a slower machine: the learning rate falls to nothing over all of
