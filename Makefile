@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STAMP := .venv/.locked
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+# a test that hangs ends its process (pyproject.toml): another one would only begin it again
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo plan doctor bundle test slow lint format docs bench lock envs clean
 

@@ -171,13 +171,12 @@ def _opened(
     place.parent.mkdir(parents=True, exist_ok=True)
     with _shared(place) as lock:
         if not place.is_dir():
-            _flock(lock, fcntl.LOCK_EX)
-        if not place.is_dir():  # nor has another process made it meanwhile
-            with atomic_dir(place) as partial:
-                for name, part in parts.items():
-                    _decode(part, partial / name, threads)
-            _tidy(place)
-        _flock(lock, fcntl.LOCK_SH)
+            with _alone(place):
+                if not place.is_dir():  # nor has another process made it meanwhile
+                    with atomic_dir(place) as partial:
+                        for name, part in parts.items():
+                            _decode(part, partial / name, threads)
+                    _tidy(place)
     return {name: Planes(place / name) for name in parts}, lock
 
 
@@ -239,13 +238,7 @@ def _flock(lock: IO[str], how: int) -> None:
 @contextlib.contextmanager
 def _shared(place: Path) -> Iterator[IO[str]]:
     """A user of `place` among others, as long as the lock file is open; gone if the body fails."""
-    while True:
-        lock = open(_lock_file(place), "w")  # noqa: SIM115 - open as long as the store
-        _flock(lock, fcntl.LOCK_SH)
-        with contextlib.suppress(FileNotFoundError):  # tidied up meanwhile
-            if os.path.samestat(os.fstat(lock.fileno()), _lock_file(place).stat()):
-                break
-        lock.close()
+    lock = _locked(_lock_file(place), fcntl.LOCK_SH)
     try:
         yield lock
     except BaseException:
@@ -254,13 +247,40 @@ def _shared(place: Path) -> Iterator[IO[str]]:
         raise
 
 
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """The one of all users of `place` who makes it; the others wait, and then find it made.
+
+    The lock is another one than that of the users, which each holds as long as it trains: who asked
+    for that one alone would wait for the end of another's training.
+    """
+    path = place.with_name(f"{place.name}.making")
+    with _locked(path, fcntl.LOCK_EX):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, how: int) -> IO[str]:
+    """The lock file `path`, made if need be and held until it is closed."""
+    while True:
+        lock = open(path, "w")  # noqa: SIM115 - open as long as it is held
+        _flock(lock, how)
+        with contextlib.suppress(FileNotFoundError):  # removed while this one waited for it
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()
+
+
 def _tidy(kept: Path) -> None:
     """Remove what lies beside `kept`, is of its kind, and nobody has open."""
     kind = kept.name.split("-")[0]
     for path in kept.parent.glob(f"{kind}-*.lock"):
         if path == _lock_file(kept):
             continue
-        with open(path) as lock, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), open(path) as lock:  # held, or gone meanwhile
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.with_suffix(".making").unlink(missing_ok=True)  # of one that was killed
             path.unlink(missing_ok=True)

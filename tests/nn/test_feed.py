@@ -1,8 +1,10 @@
 """The feed gives what lies in the PNGs, in the order that (seed, epoch) sets, whoever asks."""
 
+import contextlib
 import itertools
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,6 +101,33 @@ def test_processes_that_share_a_folder_decode_once(toy, tmp_path, monkeypatch):
     assert len(decoded) == len(table)
     for store in stores:
         np.testing.assert_array_equal(store.images[0], read_image(root / table["image"][0]))
+
+
+def test_nobody_waits_for_the_end_of_anothers_training(toy, tmp_path, monkeypatch):
+    """Two that find the folder empty at the same moment both get their store, at once."""
+    both_are_in = threading.Barrier(2)
+    shared = store_module._shared
+
+    @contextlib.contextmanager
+    def together(place):
+        with shared(place) as lock:
+            both_are_in.wait()
+            yield lock
+
+    monkeypatch.setattr(store_module, "_shared", together)
+    stores = []  # held: as long as a store is, its lock is
+    jobs = [
+        threading.Thread(
+            target=lambda: stores.append(open_store(*toy, SIZE, tmp_path)), daemon=True
+        )
+        for _ in range(2)
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+    assert len(stores) == 2
+    assert not list(tmp_path.glob("*.making"))
 
 
 def test_a_cache_that_was_cut_is_told(toy, tmp_path):
