@@ -56,6 +56,50 @@ class Brain(NamedTuple):
     ventricles: Field
 
 
+class Defect(NamedTuple):
+    """Where an old infarct or contusion has left fluid instead of brain; `hu` its density."""
+
+    centre: Vector
+    radii: Vector
+    hu: float
+    ripple: Waves
+
+    def distance(self, brain: Brain) -> Field:
+        """Signed distance in mm to its edge; OUTSIDE if at another level."""
+        hollow = ellipsoid(brain.p, self.centre, self.radii)
+        if not hollow.ndim:
+            return hollow
+        return np.maximum(hollow + 0.25 * min(self.radii) * self.ripple(brain.p), -brain.cortex)
+
+
+class Opening(NamedTuple):
+    """Where a surgeon opened the skull: within `reach` radians of `direction` from the origin.
+
+    `closed`: the bone was put back, and only the cut around it shows. `hu` is what lies there.
+    """
+
+    direction: Vector
+    reach: float
+    closed: bool
+    hu: float
+
+    def distance(self, p: Points) -> Field:
+        """Signed distance in mm to the edge of what is missing, at any depth."""
+        x, y, z = self.direction
+        far = np.sqrt(p.x * p.x + p.y * p.y + p.z * p.z) + 1e-3
+        cosine = np.clip((p.x * x + p.y * y + p.z * z) / far, -1, 1)
+        cone = (np.arccos(cosine) - self.reach) * far
+        return np.abs(cone) - 1.2 if self.closed else cone
+
+
+class Drain(NamedTuple):
+    """A ventricular catheter, from the vertex to its tip; `hu` its density."""
+
+    start: Vector
+    tip: Vector
+    hu: float
+
+
 class Head:
     """One patient's head; `atrophy` runs from 0 (young) to 1 and widens every CSF space."""
 
@@ -75,6 +119,9 @@ class Head:
         self.midline_shift = 0.0  # mm towards the right, set by the bleeds' mass effect
         self.effacement = 0.0  # 0..1, how far swelling has closed the sulci
         self.bruise: Vector | None = None  # where blood swells the scalp
+        self.defect: Defect | None = None
+        self.opening: Opening | None = None
+        self.drain: Drain | None = None
         self._bone = Waves(rng, 55, 4)
         self._wobble = Waves(rng, 45, 4)
         self._sulci = Waves(rng, 27, 12)

@@ -13,6 +13,7 @@ from mbhseg.phantom.fields import Field, Points, occupancy, over
 from mbhseg.phantom.hemorrhages import Bleed, Intraparenchymal
 from mbhseg.phantom.scenarios import bleeds, scenario
 from mbhseg.phantom.spec import PhantomSpec, case_id, check, patient_index, rng_for, visit
+from mbhseg.phantom.variety import vary
 
 OEDEMA = 19.0  # HU
 FADING = 6.0  # HU a bleed has lost when its patient is scanned again, days later
@@ -97,6 +98,8 @@ def _patient(spec: PhantomSpec, index: int) -> _Patient:
     who = patient_index(index)
     head = Head(rng_for(spec, "head", who))
     found = bleeds(scenario(spec, who), rng_for(spec, "bleeds", who), head)
+    if spec.varied:
+        vary(rng_for(spec, "variety", who), head, found)
     return _Patient(head, found, FADING * visit(index))
 
 

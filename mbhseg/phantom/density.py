@@ -52,6 +52,10 @@ def paint_shell(head: Head, shell: Shell, behind: Field, edge: float) -> Canvas:
 
     skull = np.minimum(shell.cavity - shell.bone, _facial_bones(shell))
     skull = np.maximum(skull, shell.skin + 2.5)
+    if head.opening is not None:
+        missing = head.opening.distance(p)
+        canvas.lay(np.maximum(skull, missing), head.opening.hu + 6 * texture, "soft")
+        skull = np.maximum(skull, -missing)
     between = np.minimum(shell.cavity, -skull)  # mm to the nearer surface
     spongy = np.clip(between - 1.2, 0, 1)
     canvas.lay(skull, TABLE + (DIPLOE + 120 * texture - TABLE) * spongy, "bone")
@@ -133,6 +137,10 @@ def paint_brain(head: Head, brain: Brain, edge: float) -> Canvas:
     basilar = capsule(p, (0, 3, -20), (0, -2, -44), 1.7, 1.5)
     canvas.lay(np.maximum(basilar, -cortex), ARTERY, "dura")
     canvas.lay(brain.ventricles, CSF - 1, "ventricle")
+    if head.defect is not None:
+        canvas.lay(head.defect.distance(brain), head.defect.hu + 2 * mottle, "csf")
+    if head.drain is not None:
+        canvas.lay(capsule(p, head.drain.start, head.drain.tip, 1.3, 1.3), head.drain.hu, "calcium")
     _place_dura(canvas, brain)
     for spot in _calcifications(head, brain):
         canvas.lay(spot, CALCIUM, "calcium")

@@ -17,14 +17,22 @@ EDH, IPH, IVH, SAH, SDH = (c.label for c in FOREGROUND)
 
 
 class Texture(NamedTuple):
-    """Radiodensity of a bleed: mean HU, HU of its clots' variation, and their pattern."""
+    """Radiodensity of a bleed: mean HU, HU of its clots' variation, and their pattern.
+
+    In an old bleed cells have sunk: it is `sediment` HU brighter behind `level` (y in mm).
+    """
 
     hu: float
     spread: float
     pattern: Waves
+    sediment: float = 0.0
+    level: float = 0.0
 
     def __call__(self, p: Points) -> Field:
-        return self.hu + self.spread * self.pattern(p)
+        hu = self.hu + self.spread * self.pattern(p)
+        if self.sediment:
+            hu += self.sediment * np.clip(0.5 + (self.level - p.y) / 12, 0, 1)
+        return hu
 
 
 def _texture(rng: np.random.Generator, low: float, high: float) -> Texture:
@@ -52,6 +60,10 @@ class Bleed(ABC):
         """How far the brain is pushed off the inner table, in mm."""
         return 0.0
 
+    def vary(self, rng: np.random.Generator) -> None:
+        """Draw it as bleeds also are: fainter, and in its kind's own ways."""
+        self.texture = self.texture._replace(hu=self.texture.hu - float(rng.uniform(0, 12)))
+
 
 class Epidural(Bleed):
     """A lens between skull and dura, stripped off as far as the sutures and no farther."""
@@ -78,8 +90,20 @@ class Epidural(Bleed):
         self.along = float(rng.uniform(25, 36)) * growth
         self.up = float(rng.uniform(24, 34)) * growth
         self.thick = float(rng.uniform(0.42, 0.68)) * min(self.along, self.up)
-        self.ml = float(np.pi / 2 * self.along * self.up * self.thick / 1000) * 0.9
+        self.ml = self._volume()
         self.texture = _texture(rng, 58, 74)
+
+    def _volume(self) -> float:
+        return float(np.pi / 2 * self.along * self.up * self.thick / 1000) * 0.9
+
+    def vary(self, rng: np.random.Generator) -> None:
+        """Fainter; some are small and flat."""
+        super().vary(rng)
+        if rng.random() < 0.4:
+            shrink = float(rng.uniform(0.45, 0.9))
+            self.along, self.up = self.along * shrink, self.up * shrink
+            self.thick *= shrink * float(rng.uniform(0.5, 1))
+            self.ml = self._volume()
 
     def _profile(self, p: Points) -> Field:
         x, y, z = (q - c for q, c in zip(p[:3], self.centre, strict=True))
@@ -110,9 +134,29 @@ class Subdural(Bleed):
         self.z = float(rng.uniform(18, 36))
         self.height = float(rng.uniform(28, 46))
         self.thick = float(rng.uniform(5.0, 9.0)) * growth
-        self.ml = self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.9
+        self.ml = self._volume()
         self.texture = _texture(rng, 55, 70)
         self._ripple = Waves(rng, 40, 4)
+
+    def _volume(self) -> float:
+        return self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.9
+
+    def vary(self, rng: np.random.Generator) -> None:
+        """Most are weeks old: wider, as dark as brain or darker, some in layers."""
+        super().vary(rng)
+        if rng.random() < 0.6:
+            # ASSUME: 12 to 26 HU after weeks, as brain or mixed between, as the clot liquefies
+            low, high = (12, 26) if rng.random() < 0.6 else (26, 50)
+            self.thick = float(rng.uniform(7, 15))
+            self.reach, self.height = float(rng.uniform(55, 85)), float(rng.uniform(36, 55))
+            self.ml = self._volume()
+            self.texture = Texture(
+                hu=float(rng.uniform(low, high)),
+                spread=float(rng.uniform(1, 4)),
+                pattern=Waves(rng, 25, 5),
+                sediment=float(rng.uniform(8, 30)) if rng.random() < 0.4 else 0.0,
+                level=float(rng.uniform(-50, 20)),
+            )
 
     def _profile(self, p: Points) -> Field:
         lateral = p.x * float(self.side)
@@ -239,11 +283,19 @@ class Intraparenchymal(Bleed):
         self.ml = 4.19 * float(np.prod(self.radii)) / 1000
         self.texture = _texture(rng, 60, 76)
         self._ripple = Waves(rng, max(18.0, 1.6 * self.radius), 7)
+        self.rough = 0.16
+
+    def vary(self, rng: np.random.Generator) -> None:
+        """Fainter, with a rougher edge and a wider rim of oedema."""
+        super().vary(rng)
+        self.rough, self.oedema = float(rng.uniform(0.12, 0.34)), float(rng.uniform(2, 11))
+        if rng.random() < 0.5:
+            self._ripple = Waves(rng, max(14.0, float(rng.uniform(0.8, 1.6)) * self.radius), 7)
 
     def distance(self, brain: Brain) -> Field:
         p = brain.p
         rx, ry, rz = self.radii
-        clot = ellipsoid(p, self.centre, (rx, ry, rz)) + 0.16 * self.radius * self._ripple(p)
+        clot = ellipsoid(p, self.centre, (rx, ry, rz)) + self.rough * self.radius * self._ripple(p)
         clot = np.maximum(clot, 3.0 - brain.cortex)
         tent = brain.tent if self.site == "cerebellum" else -brain.tent
         return np.maximum(np.maximum(clot, tent + 1.5), 2.0 - p.x * float(self.side))
@@ -263,6 +315,13 @@ class Intraventricular(Bleed):
         self.ml = 14 * growth if cast else 4 * growth
         self.texture = _texture(rng, 58, 74)
         self._ripple = Waves(rng, 30, 4)
+
+    def vary(self, rng: np.random.Generator) -> None:
+        """Fainter, of any level, and more often in the third and fourth ventricle."""
+        super().vary(rng)
+        self.level += float(rng.uniform(-8, 14))
+        self.third |= bool(rng.random() < 0.25)
+        self.fourth |= bool(rng.random() < 0.3)
 
     def distance(self, brain: Brain) -> Field:
         p = brain.p

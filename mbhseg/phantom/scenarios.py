@@ -99,7 +99,7 @@ def bleeds(name: str, rng: np.random.Generator, head: Head) -> list[Bleed]:
         found.append(Intraventricular(rng, side, growth(), cast=chance(0.6)))
         if chance(0.3):
             found.append(BasalSubarachnoid(rng, side, growth()))
-    _mass_effect(found, head)
+    mass_effect(found, head)
     if name in _INJURIES and chance(0.6):
         azimuth, rise = rng.uniform(-0.9, 0.9), rng.uniform(0.1, 0.7)
         head.bruise = (
@@ -110,7 +110,8 @@ def bleeds(name: str, rng: np.random.Generator, head: Head) -> list[Bleed]:
     return found
 
 
-def _mass_effect(found: Sequence[Bleed], head: Head) -> None:
+def mass_effect(found: Sequence[Bleed], head: Head) -> None:
+    """Let the bleeds push the midline of `head`, close its sulci and fill its ventricles."""
     push = -sum(bleed.side * bleed.ml for bleed in found if bleed.label in (EDH, IPH, SDH))
     head.midline_shift = float(np.clip(push / 11, -8, 8))
     head.effacement = float(np.clip(sum(b.ml for b in found) / 80, 0, 0.8))

@@ -19,6 +19,7 @@ class PhantomSpec(NamedTuple):
         slices: slices in a scan, from the posterior fossa to the vertex.
         seed: of everything random; a scan depends on the seed and its own index alone.
         noise: factor on the scanners' noise; 0 gives noiseless images.
+        varied: what emergency CT shows besides fresh bleeds in whole heads; see `variety`.
     """
 
     cases: int
@@ -26,6 +27,7 @@ class PhantomSpec(NamedTuple):
     slices: int
     seed: int
     noise: float = 1.0
+    varied: bool = False
 
 
 def check(spec: PhantomSpec) -> None:

@@ -146,10 +146,11 @@ def test_words_from_the_command_line_become_what_the_schema_expects(default, sch
 
 
 def test_keys_come_in_the_schemas_order(default, schemas):
-    source = {"seed": 1, "slices": 4, "cases": 2, "size": 64}
+    source = {"varied": True, "seed": 1, "slices": 4, "cases": 2, "size": 64}
     mixed = changed(default, "datasets.phantom.phantom", source)
     typed = settings.typed(mixed, settings.schema(schemas))
-    assert list(typed["datasets"]["phantom"]["phantom"]) == ["cases", "size", "slices", "seed"]
+    keys = ["cases", "size", "slices", "seed", "varied"]
+    assert list(typed["datasets"]["phantom"]["phantom"]) == keys
     assert typed == mixed
 
 

@@ -17,6 +17,7 @@ from mbhseg.errors import InputError
 from mbhseg.files import sha256
 from mbhseg.phantom import PhantomCase, PhantomSpec, make_case, write_archive
 from mbhseg.phantom.anatomy import Head
+from mbhseg.phantom.case import _Patient, _patient
 from mbhseg.phantom.density import TISSUES
 from mbhseg.phantom.fields import Points
 from mbhseg.phantom.hemorrhages import Epidural, Subdural
@@ -392,3 +393,92 @@ def test_raters_are_those_of_the_real_set_about_as_often():
         assert np.mean([rater in team for team in teams]) == pytest.approx(share, abs=0.07)
     assert 0 < np.mean([5 in team for team in teams]) < 0.06
     assert np.mean([len(team) for team in teams]) == pytest.approx(471 / 192, abs=0.2)
+
+
+# The varied set
+
+
+VARIED = PhantomSpec(cases=40, size=96, slices=16, seed=25, noise=0.0, varied=True)
+
+
+@pytest.fixture(scope="module")
+def heads() -> list[_Patient]:
+    return [_patient(VARIED, index) for index in range(VARIED.cases)]
+
+
+def first(heads: list[_Patient], part: str) -> tuple[PhantomCase, PhantomCase]:
+    """The first head that has `part`, as it is drawn and as the plain set draws it."""
+    index = next(k for k, who in enumerate(heads) if getattr(who.head, part) is not None)
+    return make_case(VARIED, index), make_case(VARIED._replace(varied=False), index)
+
+
+def test_nothing_varies_unless_asked_for():
+    plain = [_patient(VARIED._replace(varied=False), index) for index in range(20)]
+    for who in plain:
+        assert (who.head.defect, who.head.opening, who.head.drain) == (None, None, None)
+        assert all(bleed.texture.hu > 50 for bleed in who.bleeds)
+
+
+def test_old_subdurals_are_as_dark_as_brain_or_darker(heads):
+    """In the image, not in the recipe alone: median HU of what is drawn as subdural."""
+    medians = []
+    for index, who in enumerate(heads):
+        if any(isinstance(bleed, Subdural) for bleed in who.bleeds):
+            case = make_case(VARIED, index)
+            medians.append(float(np.median(case.hu[case.truth == LABEL["SDH"]])))
+    assert min(medians) < 28
+    assert max(medians) > 45
+    assert sum(hu < 35 for hu in medians) >= len(medians) / 4
+
+
+def test_an_old_subdural_has_settled(heads):
+    p = Points(*(np.array(v, np.float32) for v in ((-60, -60), (-60, 60), (30, 30))))
+    layered = [
+        bleed.texture
+        for who in heads
+        for bleed in who.bleeds
+        if isinstance(bleed, Subdural) and bleed.texture.sediment
+    ]
+    assert layered
+    for texture in layered:
+        behind, before = texture._replace(spread=0.0)(p)
+        assert behind - before > 7
+
+
+def test_variety_moves_the_midline_as_its_bleeds_do(heads):
+    """An old subdural is thicker than the fresh one that it stands for, and pushes more."""
+    for index, who in enumerate(heads):
+        before = _patient(VARIED._replace(varied=False), index)
+        if any(isinstance(bleed, Subdural) for bleed in who.bleeds):
+            grown = sum(bleed.ml for bleed in who.bleeds) - sum(bleed.ml for bleed in before.bleeds)
+            effaced = who.head.effacement - before.head.effacement
+            assert np.sign(round(effaced, 6)) in (np.sign(round(grown, 6)), 0)
+
+
+def test_an_opened_skull_has_no_bone_there(heads):
+    left_out = [who.head.opening is not None and not who.head.opening.closed for who in heads]
+    index = max(
+        (k for k, opened in enumerate(left_out) if opened),
+        key=lambda k: heads[k].head.opening.reach,
+    )
+    varied, plain = make_case(VARIED, index), make_case(VARIED._replace(varied=False), index)
+    bone = TISSUES.index("bone")
+    lost = (plain.tissue == bone) & (varied.tissue != bone)
+    assert lost.sum() > 300
+    assert 0 < np.median(varied.hu[lost]) < 70
+    assert np.count_nonzero((varied.tissue == bone) & (plain.tissue != bone)) < lost.sum() / 10
+
+
+def test_a_drain_is_dense_and_no_bleed(heads):
+    varied, plain = first(heads, "drain")
+    dense = (varied.hu > 90) & (plain.hu < 80) & (plain.tissue > TISSUES.index("bone"))
+    assert dense.sum() > 5
+    assert (varied.truth[dense] == 0).mean() > 0.5
+
+
+def test_lost_brain_is_dark_and_no_bleed(heads):
+    varied, plain = first(heads, "defect")
+    brain = np.isin(plain.tissue, [TISSUES.index(name) for name in ("grey", "white")])
+    lost = brain & (varied.tissue == TISSUES.index("csf")) & (varied.truth == 0)
+    assert lost.sum() > 100
+    assert np.median(varied.hu[lost]) < 26 < np.median(plain.hu[lost])
