@@ -126,6 +126,7 @@ class Subdural(Bleed):
 
     label = SDH
     mistaken_for = EDH
+    old = False
 
     def __init__(self, rng: np.random.Generator, side: int, growth: float) -> None:
         self.side = side
@@ -142,21 +143,26 @@ class Subdural(Bleed):
         return self.thick * self.reach * 2 * 1.25 * self.height * 1.2 / 1000 * 0.9
 
     def vary(self, rng: np.random.Generator) -> None:
-        """Most are weeks old: wider, as dark as brain or darker, some in layers."""
+        """Fainter; most are old."""
         super().vary(rng)
         if rng.random() < 0.6:
-            # ASSUME: 12 to 26 HU after weeks, as brain or mixed between, as the clot liquefies
-            low, high = (12, 26) if rng.random() < 0.6 else (26, 50)
-            self.thick = float(rng.uniform(7, 15))
-            self.reach, self.height = float(rng.uniform(55, 85)), float(rng.uniform(36, 55))
-            self.ml = self._volume()
-            self.texture = Texture(
-                hu=float(rng.uniform(low, high)),
-                spread=float(rng.uniform(1, 4)),
-                pattern=Waves(rng, 25, 5),
-                sediment=float(rng.uniform(8, 30)) if rng.random() < 0.4 else 0.0,
-                level=float(rng.uniform(-50, 20)),
-            )
+            self.age(rng)
+
+    def age(self, rng: np.random.Generator) -> None:
+        """Make it weeks old: wider, as dark as brain or darker, some in layers."""
+        # ASSUME: 12 to 26 HU after weeks, as brain or mixed between, as the clot liquefies
+        low, high = (12, 26) if rng.random() < 0.6 else (26, 50)
+        self.old = True
+        self.thick = float(rng.uniform(7, 15))
+        self.reach, self.height = float(rng.uniform(55, 85)), float(rng.uniform(36, 55))
+        self.ml = self._volume()
+        self.texture = Texture(
+            hu=float(rng.uniform(low, high)),
+            spread=float(rng.uniform(1, 4)),
+            pattern=Waves(rng, 25, 5),
+            sediment=float(rng.uniform(8, 30)) if rng.random() < 0.4 else 0.0,
+            level=float(rng.uniform(-50, 20)),
+        )
 
     def _profile(self, p: Points) -> Field:
         lateral = p.x * float(self.side)

@@ -10,11 +10,11 @@ import numpy as np
 
 from mbhseg.phantom.anatomy import Defect, Drain, Head, Opening
 from mbhseg.phantom.fields import Vector, Waves
-from mbhseg.phantom.hemorrhages import Bleed
+from mbhseg.phantom.hemorrhages import Bleed, Subdural
 from mbhseg.phantom.scenarios import mass_effect
 
 
-def vary(rng: np.random.Generator, head: Head, found: Sequence[Bleed]) -> None:
+def vary(rng: np.random.Generator, head: Head, found: list[Bleed]) -> None:
     """Change a head and its bleeds, in place."""
     if rng.random() < 0.35:
         head.ventricle_size += float(rng.uniform(0.1, 0.9))
@@ -26,6 +26,11 @@ def vary(rng: np.random.Generator, head: Head, found: Sequence[Bleed]) -> None:
         head.drain = _drain(rng)
     for bleed in found:
         bleed.vary(rng)
+    old = [bleed.side for bleed in found if isinstance(bleed, Subdural) and bleed.old]
+    if old and rng.random() < 0.3:  # ASSUME: so many old subdurals lie on both sides
+        other = Subdural(rng, -old[0], 1.0)
+        other.age(rng)
+        found.append(other)
     mass_effect(found, head)
 
 
