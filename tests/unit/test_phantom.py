@@ -445,6 +445,12 @@ def test_an_old_subdural_has_settled(heads):
         assert behind - before > 7
 
 
+def test_some_old_subdurals_lie_on_both_sides(heads):
+    sides = [{b.side for b in who.bleeds if isinstance(b, Subdural) and b.old} for who in heads]
+    assert {-1, 1} in sides
+    assert {-1} in sides or {1} in sides
+
+
 def test_variety_moves_the_midline_as_its_bleeds_do(heads):
     """An old subdural is thicker than the fresh one that it stands for, and pushes more."""
     for index, who in enumerate(heads):
