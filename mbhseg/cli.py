@@ -156,7 +156,9 @@ def _infer(options: argparse.Namespace) -> int:
     from mbhseg.nn import scans as scans_of
     from mbhseg.scans.discovery import find
     from mbhseg.scans.layout import FAILED as FAILED_TABLE
+    from mbhseg.scans.layout import REPORT
     from mbhseg.scans.outputs import Wanted
+    from mbhseg.scans.overwrite import refuse_foreign_report, refuse_over_inputs
 
     if options.report:
         import mbhseg.report.scans  # noqa: F401 - what it lacks is told before hours of work
@@ -164,6 +166,9 @@ def _infer(options: argparse.Namespace) -> int:
     found, failures = find(options.scans)
     for failure in failures:
         print(f"mbhseg: {failure.file}: {failure.what}. {failure.remedy}", file=sys.stderr)
+    refuse_over_inputs(found, options.out)
+    if options.report:
+        refuse_foreign_report(Path(options.out) / REPORT)
     device.configure(threads=options.threads or os.cpu_count() or 1, deterministic=False)
     folders = [bundle.locate(model) for model in options.model]
     predictor, chosen = bundle.load(
@@ -227,12 +232,16 @@ def _name(model: str, folder: Path) -> str:
 
 def _submit(options: argparse.Namespace) -> int:
     from mbhseg.scans.discovery import find
+    from mbhseg.scans.overwrite import refuse_over
     from mbhseg.scans.submission import pack
 
     found, failures = find(options.scans)
     if failures:
         first = failures[0]
         raise InputError(first.file, first.what, first.remedy)
+    volumes = (path for path in Path(options.predictions).rglob("*") if path.is_file())
+    read = (path for scan in found for path in scan.files)
+    refuse_over([*options.scans, *read, *volumes], options.out)
     count = pack(options.predictions, found, options.out)
     print(f"{count} volumes, each on the voxels of its scan: {options.out}")
     return OK

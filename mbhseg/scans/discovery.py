@@ -24,11 +24,15 @@ _KNOWN = "NIfTI, MHA, NRRD, NPY, PNG, DICOM, or a zip of the data set's layout"
 
 
 class Found(NamedTuple):
-    """A scan that was found but not read yet; `read` raises InputError if it is broken."""
+    """A scan that was found but not read yet; `read` raises InputError if it is broken.
+
+    `files` are what it is read from: one, or those of a DICOM series.
+    """
 
     name: str
     where: str
     read: Callable[[], Scan]
+    files: tuple[Path, ...] = ()
 
 
 def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
@@ -76,7 +80,8 @@ def _search(path: Path) -> list[Found]:
         raise InputError(path, "no such file or folder", "Check the path")
     if path.suffix.lower() == _ZIP:
         return [
-            Found(c, f"{path}:{c}", partial(nifti.read_member, path, c)) for c in nifti.cases(path)
+            Found(c, f"{path}:{c}", partial(nifti.read_member, path, c), (path,))
+            for c in nifti.cases(path)
         ]
     if path.suffix.lower() == ".txt":
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -112,11 +117,11 @@ def _file(path: Path, reader: Callable[[Path, str], Scan]) -> Found:
     name = _stem(path)
     if name == "image":  # the data set's own layout
         name = path.resolve().parent.name
-    return Found(name, str(path), partial(reader, path, name))
+    return Found(name, str(path), partial(reader, path, name), (path,))
 
 
 def _series(files: list[Path], name: str, where: str) -> Found:
-    return Found(name, where, partial(dicom.read, files, name, where))
+    return Found(name, where, partial(dicom.read, files, name, where), tuple(files))
 
 
 def _stem(path: Path) -> str:

@@ -75,6 +75,30 @@ def test_no_model_is_refused_in_a_line(scans, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("mbhseg: ")
 
 
+def test_no_input_is_replaced_by_a_result(scans, tmp_path, model, capsys):
+    def bytes_below(folder):
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    (scans / "report").mkdir()
+    (scans / "report" / "thesis.txt").write_text("mine")
+    before = bytes_below(scans)
+    one = str(scans / "one.nii.gz")
+    assert main(["infer", one, "-m", model, "-o", str(scans)]) == REFUSED
+    assert "is an input" in capsys.readouterr().err
+    series = [str(scans / "two"), "--report"]
+    assert main(["infer", *series, "-m", model, "-o", str(scans)]) == REFUSED
+    assert "was not made by --report" in capsys.readouterr().err
+    assert bytes_below(scans) == before
+    out = str(tmp_path / "out")
+    assert main(["infer", one, "-m", model, "-o", out]) == OK
+    assert main(["submit", one, "-p", out, "-o", one]) == REFUSED
+    labels = f"{out}/one.nii.gz"
+    assert main(["submit", one, "-p", out, "-o", labels]) == REFUSED
+    assert "is also an input" in capsys.readouterr().err
+    assert bytes_below(scans) == before
+    assert load_labels(labels)[0].shape == (40, 40, 3)
+
+
 def test_ctrl_c_leaves_what_is_finished(tmp_path, model):
     """A real process, a real signal, as soon as the first scan is there."""
     for n in range(400):
