@@ -17,14 +17,14 @@ import pandas as pd
 import yaml
 
 import mbhseg.nn  # noqa: F401 (it sets up TensorFlow, which must not have been imported before)
-from mbhseg import config as settings
-from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
-from mbhseg.dataset import in_fold
+from mbhseg.config import schema as settings
 from mbhseg.files import read_table, write_json
+from mbhseg.imaging.windows import Window
+from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import score_table, summarise
-from mbhseg.windows import Window
+from mbhseg.prepare.dataset import in_fold
 
 ROOT = Path(__file__).resolve().parent.parent
 N_CLASSES = 6
@@ -64,8 +64,8 @@ def seed_model(size: int) -> Any:
     """The seed's network with its optimizer, loss and metric, as config/seed.yaml has them."""
     import keras
 
-    from mbhseg.nn.losses import METRICS
-    from mbhseg.nn.models import build_model
+    from mbhseg.nn.network.models import build_model
+    from mbhseg.nn.training.losses import METRICS
 
     recipe = settings.recipe(preset("seed"), "seed")
     network, training = recipe["network"], recipe["training"]
@@ -96,8 +96,8 @@ def write_model(
     patch: dict[str, int] | None,
 ) -> None:
     """A model as a training leaves it in `folder`, with the ranges that `images` give it."""
-    from mbhseg.nn.compiled import observed
-    from mbhseg.nn.saving import save_model
+    from mbhseg.nn.network.saving import save_model
+    from mbhseg.nn.openvino import observed
 
     save_model(model, folder / "model.keras")
     described = {"size": images.shape[1], "windows": [window._asdict()], "patch": patch}
@@ -141,7 +141,7 @@ class TestPatients:
     """The test patients of the data in a folder, and how well a model segments them."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        from mbhseg.nn.store import open_store
+        from mbhseg.nn.feed.store import open_store
 
         table = data_set(folder)
         tested = table[table["subset"] == "test"]
@@ -181,7 +181,7 @@ def train_recipe(
 ) -> dict[str, Any]:
     """Train `recipe` (network, training) into the folder `out`, to its last epoch; its run.json."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training import TrainOutputs, train
+    from mbhseg.nn.training.train import TrainOutputs, train
 
     changes = {"early_stopping": {"patience": None}, "previews": {"slices": 0}}
     train(

@@ -27,8 +27,8 @@ from _common import (
     train_recipe,
 )
 
-from mbhseg import config as settings
 from mbhseg.classes import KEYS
+from mbhseg.config import schema as settings
 
 NO_AUGMENTATION = {"flip_left_right": 0, "affine": 0, "intensity": 0}
 PLAIN = {
@@ -78,7 +78,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def run(folder: Path, name: str, seed: int, epochs: int) -> dict[str, Any]:
     """Train one variant and score the test patients."""
-    from mbhseg.nn.saving import load_model
+    from mbhseg.nn.network.saving import load_model
 
     config = preset("demo")
     recipe = settings.merged({key: config[key] for key in settings.RECIPE}, VARIANTS[name])

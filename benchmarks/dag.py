@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
 
-from mbhseg.plan import parse
+from mbhseg.cli.plan import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = (20, 20_000)

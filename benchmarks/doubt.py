@@ -23,14 +23,14 @@ import numpy as np
 import yaml
 from _common import ROOT, data_set, machine, preset
 
-from mbhseg import temperature
-from mbhseg.archive import Archive
-from mbhseg.config import merged
+from mbhseg.config.schema import merged
+from mbhseg.imaging.nifti import image_array
+from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import score_table, summarise
-from mbhseg.raster import read_mask
-from mbhseg.slices import from_display
-from mbhseg.volumes import image_array
+from mbhseg.predictions import temperature
+from mbhseg.prepare.rasterize import read_mask
+from mbhseg.prepare.slices import from_display
 
 QUICK = {"training": {"epochs": 3}, "datasets": {"phantom": {"phantom": {"cases": 24}}}}
 SEED = 137
@@ -96,10 +96,10 @@ def main() -> None:
 
 def run(folder: Path, quick: bool) -> None:
     models = trained(folder.resolve(), (0, 1) if quick else (0, 1, 2), QUICK if quick else {})
+    from mbhseg.inference.averaging import Ensemble
+    from mbhseg.inference.fit_temperature import calibrate, case_voxels
+    from mbhseg.inference.predictor import Predictor
     from mbhseg.nn import device
-    from mbhseg.nn.averaging import Ensemble
-    from mbhseg.nn.calibration import calibrate, case_voxels
-    from mbhseg.nn.inference import Predictor
 
     device.configure(threads=2, deterministic=True)
     truth = references(folder)

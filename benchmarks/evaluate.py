@@ -31,14 +31,14 @@ from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
 
-from mbhseg.archive import Archive
-from mbhseg.evaluation import summarise_evaluation
+from mbhseg.evaluation.case_scores import Task, evaluate_case, evaluate_cases
+from mbhseg.evaluation.run_summary import summarise_evaluation
+from mbhseg.inspect.archive import Archive
 from mbhseg.phantom import PhantomSpec, make_case
-from mbhseg.phantom.writer import TOP_FOLDER, case_members
-from mbhseg.postprocess import Postprocessing
-from mbhseg.predictions import write_case
-from mbhseg.raters import Consensus, consensus
-from mbhseg.scoring import Task, evaluate_case, evaluate_cases
+from mbhseg.phantom.zip_archive import TOP_FOLDER, case_members
+from mbhseg.predictions.postprocess import Postprocessing
+from mbhseg.predictions.writing import write_case
+from mbhseg.prepare.consensus import Consensus, consensus
 
 SHAPE = (512, 512, 31)
 RATERS = 3

@@ -28,7 +28,7 @@ def write_slices(folder: Path, size: int) -> list[str]:
     import cv2
     import numpy as np
 
-    from mbhseg.raster import encode_rgb, write_png
+    from mbhseg.prepare.rasterize import encode_rgb, write_png
 
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:size, :size]
@@ -102,10 +102,10 @@ def seconds_an_image(pngs: Path, names: list[str], size: int) -> float:
     """Processor time that the feed takes to draw, augment and stack an image, by one thread."""
     import cv2
 
-    from mbhseg.nn.feed import TrainingFeed
+    from mbhseg.nn.feed.loader import TrainingFeed
+    from mbhseg.nn.feed.store import open_store
     from mbhseg.nn.recipe import TrainingRecipe
-    from mbhseg.nn.store import open_store
-    from mbhseg.nn.training import channel_windows
+    from mbhseg.nn.training.train import channel_windows
 
     cv2.setNumThreads(1)
     config = preset()
@@ -132,7 +132,7 @@ def seconds_an_image(pngs: Path, names: list[str], size: int) -> float:
 def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -> dict[str, Any]:
     """Train for `steps` steps on `slices` slices; peaks in bytes, seconds, waiting."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training import TrainOutputs, train
+    from mbhseg.nn.training.train import TrainOutputs, train
 
     config = preset("demo")
     training = config["training"]

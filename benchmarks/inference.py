@@ -3,9 +3,10 @@
     python benchmarks/inference.py [--quick]
 
 The seed's way: PNG slices one by one, one image a call, float32, one thread; a mask PNG each. Ours:
-`mbhseg.nn.scans.predict_scans` from a zip of NIfTI files, that is what `python -m mbhseg infer` and
-the target `scans` do, with label volumes, tables, masks, overlays and mosaics, on all cores; once
-as a model trained on whole slices, and once as one trained on patches of 384 x 384, which sees the
+`mbhseg.scans.pipeline.predict_scans` from a zip of NIfTI files, that is what `python -m mbhseg
+infer` and the target `scans` do, with label volumes, tables, masks, overlays and mosaics, on all
+cores; once as a model trained on whole slices, and once as one trained on patches of 384 x 384,
+which sees the
 box around the head alone; in int8, which is what a user in a hurry asks for (docs/scans.md says
 what it costs in Dice), and in bfloat16 and float32, as models are trained. Each way runs in a
 process of its own. The networks have random weights, and call one pixel in a hundred a bleed, as
@@ -25,11 +26,11 @@ import cv2
 import numpy as np
 from _common import CORES, first_scan, in_own_process, machine, preset, seed_process, write_model
 
-from mbhseg import config as settings
 from mbhseg.classes import CLASSES
+from mbhseg.config import schema as settings
+from mbhseg.imaging.windows import Window
 from mbhseg.phantom import PhantomSpec, write_archive
-from mbhseg.slices import network_input
-from mbhseg.windows import Window
+from mbhseg.prepare.slices import network_input
 
 SIZE, PLANES, SEED_SLICES = 512, 32, 4
 BLEED = 0.01  # share of the pixels
@@ -49,7 +50,7 @@ def seed_network(size: int | None, images: np.ndarray | None = None) -> Any:
     """The seed's network, untrained; of the pixels of `images` it calls BLEED a bleed."""
     import keras
 
-    from mbhseg.nn.models import build_model
+    from mbhseg.nn.network.models import build_model
 
     network = settings.recipe(preset("seed"), "seed")["network"]
     model = build_model(network, size=size, channels=3, classes=len(CLASSES), seed=137)
@@ -92,21 +93,22 @@ def make_model(archive: Path, folder: Path, patch: dict[str, int] | None) -> Non
 
 def our_way(archive: Path, folder: Path, precision: str) -> Cost:
     """All scans of the archive, after a first pass that compiles."""
-    from mbhseg.nn import device, scans
-    from mbhseg.nn.inference import Predictor
+    from mbhseg.inference.predictor import Predictor
+    from mbhseg.nn import device
+    from mbhseg.scans import pipeline
     from mbhseg.scans.discovery import find
 
     device.configure(threads=CORES, deterministic=False)
     predictor = Predictor.load(folder, batch=4, precision=precision)
     found, _ = find([archive])
     hu = found[0].read().hu
-    scans.predict_scans(found, predictor, folder / "first", scans.Settings())  # compiles
+    pipeline.predict_scans(found, predictor, folder / "first", pipeline.Settings())  # compiles
     began = time.perf_counter()
     for _ in predictor.planes(hu):
         pass
     network = time.perf_counter() - began
     began = time.perf_counter()
-    _, failed = scans.predict_scans(found, predictor, folder / "scans", scans.Settings())
+    _, failed = pipeline.predict_scans(found, predictor, folder / "scans", pipeline.Settings())
     seconds = (time.perf_counter() - began) / len(found)
     assert not failed, failed
     return Cost(seconds, network, _peak_mb())

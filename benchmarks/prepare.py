@@ -31,12 +31,12 @@ from zlib_ng import gzip_ng
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
 
-from mbhseg import raster, raters, slices
-from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
+from mbhseg.imaging.windows import Window
+from mbhseg.inspect.archive import Archive
 from mbhseg.phantom import PhantomSpec, make_case
-from mbhseg.phantom.writer import TOP_FOLDER, case_members
-from mbhseg.windows import Window
+from mbhseg.phantom.zip_archive import TOP_FOLDER, case_members
+from mbhseg.prepare import consensus, rasterize, slices
 
 SHAPE = (512, 512, 31)
 RATERS = 3
@@ -94,7 +94,7 @@ def ours(
     """The project's slice and rasterize stages."""
     planes = {case: list(range(SHAPE[2])) for case in cases}
     slices.run(archive, planes, windows, None, out / "images")
-    raster.run(archive, planes, raters.Consensus(), None, per_rater, out / "masks")
+    rasterize.run(archive, planes, consensus.Consensus(), None, per_rater, out / "masks")
 
 
 def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
@@ -103,7 +103,7 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
     What is to be encoded is read from `made` beforehand, outside the measured work returned.
     """
     images = [slices.read_image(p) for c in cases for p in sorted(made.glob(f"images/{c}_*"))]
-    masks = [raster.read_mask(p) for c in cases for p in sorted(made.glob(f"masks/*/{c}_*"))]
+    masks = [rasterize.read_mask(p) for c in cases for p in sorted(made.glob(f"masks/*/{c}_*"))]
 
     def work() -> None:
         with Archive(archive) as source:
@@ -114,7 +114,7 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
         for image in images:
             slices.encode_png(image)
         for mask in masks:
-            raster.encode_mask(mask)
+            rasterize.encode_mask(mask)
 
     return work
 

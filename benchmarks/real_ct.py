@@ -37,13 +37,13 @@ from _common import (
     train_recipe,
 )
 
-from mbhseg import config as settings
 from mbhseg.classes import KEYS
+from mbhseg.config import schema as settings
+from mbhseg.imaging.windows import Window
 from mbhseg.metrics.overlap import class_counts, confusion, dice
-from mbhseg.raster import encode_rgb, read_mask
-from mbhseg.slices import from_display, network_input, read_image, resize_labels, write_png
-from mbhseg.stratify import deal
-from mbhseg.windows import Window
+from mbhseg.prepare.rasterize import encode_rgb, read_mask
+from mbhseg.prepare.slices import from_display, network_input, read_image, resize_labels, write_png
+from mbhseg.split.stratify import deal
 
 DATA = ROOT.parent / "shared/real_ct/slices"
 SIZE = 256
@@ -131,8 +131,8 @@ def pretrain(folder: Path, epochs: int) -> float:
 
 def found_by(models: Sequence[Path], data: Path, names: Iterable[str]) -> np.ndarray:
     """The confusion [6, 6] of the pixels of the slices `names` by the models in the folders."""
-    from mbhseg.nn.averaging import Ensemble
-    from mbhseg.nn.inference import Predictor
+    from mbhseg.inference.averaging import Ensemble
+    from mbhseg.inference.predictor import Predictor
 
     ensemble = Ensemble([Predictor.load(model, mirror=True) for model in models])
     counts = np.zeros((6, 6), np.int64)

@@ -5,8 +5,8 @@
 Runs the target `data` on few and on more phantom scans of 512 x 512 x 31, one job at a time, and
 takes from the engine's own records what each rule costs a job and a scan. Then plans the same
 target with a shard for each core of 1, 4 and 16 nodes of 8 cores, and lets the planned jobs run
-there as soon as they can (`mbhseg.plan.makespan`). Not in it: fetching the archive, waiting in a
-queue, and a file system that all nodes share, so that the times are the least that there can be.
+there as soon as they can (`mbhseg.cli.plan.makespan`). Not in it: fetching the archive, waiting in
+a queue, and a file system that all nodes share, so that the times are the least that there can be.
 The last line is `throughput ratio <number>`: the time of 25,000 scans on one node over that on
 sixteen.
 """
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from _common import machine, prepare_data
 
-from mbhseg.plan import Job, duration, makespan, parse, recorded
+from mbhseg.cli.plan import Job, duration, makespan, parse, recorded
 
 SCANS, NODES, NODE_CORES = (2_200, 25_000), (1, 4, 16), 8
 ARCHIVE = "results/phantom/raw/archive.zip"

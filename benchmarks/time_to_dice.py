@@ -5,8 +5,8 @@
 The seed's recipe: its network, loss, optimizer, schedule and early stopping (config/seed.yaml) at
 this image size, float32, one thread within and one between operations, bleeding slices as raw HU
 0..255 in memory. Ours: the default network and training of config/config.yaml through
-`mbhseg.nn.training.train`, on all cores. Both see the same patients and the same consensus. The
-clock holds everything from the first step on, compilation and validation included, but stands
+`mbhseg.nn.training.train.train`, on all cores. Both see the same patients and the same consensus.
+The clock holds everything from the first step on, compilation and validation included, but stands
 still while the test patients are scored. A score is the mean over classes of the mean Dice of
 the test patients who have the class. A seed's recipe that has found nothing by then goes on until
 `--longer` minutes. Our learning rate follows a cosine over as many epochs as fit, by
@@ -37,7 +37,7 @@ from _common import (
     train_recipe,
 )
 
-from mbhseg import config as settings
+from mbhseg.config import schema as settings
 
 SIZE = 256
 MARKS = (10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2400, 3600)
@@ -107,8 +107,8 @@ def seed_run(folder: Path, seconds: float, longer: float) -> list[tuple[float, f
     seed_process()
     import keras
 
-    from mbhseg.nn.callbacks import KeepBest
-    from mbhseg.nn.store import open_store
+    from mbhseg.nn.feed.store import open_store
+    from mbhseg.nn.training.callbacks import KeepBest
 
     score = macro_dice(folder)
     table = data_set(folder)
@@ -149,7 +149,7 @@ def seed_run(folder: Path, seconds: float, longer: float) -> list[tuple[float, f
 
 def our_run(folder: Path, seconds: float, epoch_seconds: float) -> list[tuple[float, float]]:
     """(seconds, score) of our default; the last is that of the weights that the training keeps."""
-    from mbhseg.nn.saving import load_model
+    from mbhseg.nn.network.saving import load_model
 
     config = preset()
     recipe = {key: config[key] for key in settings.RECIPE}

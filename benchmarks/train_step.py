@@ -4,9 +4,9 @@
 
 The seed's way: float32, one thread within and one between operations, batches of two from arrays
 in memory; one image a call in inference. Ours: the same network, loss and optimizer through
-`mbhseg.nn.training.train`, and `mbhseg.nn.inference.Predictor`, on all cores, in larger batches; on
-whole slices, and on the part around the head, 384 x 384 pixels in training. Inference is also
-timed in int8, `inference.precision` for a user in a hurry.
+`mbhseg.nn.training.train.train`, and `mbhseg.inference.predictor.Predictor`, on all cores, in
+larger batches; on whole slices, and on the part around the head, 384 x 384 pixels in
+training. Inference is also timed in int8, `inference.precision` for a user in a hurry.
 Every way runs in a process of its own, one after the other, and is timed by the wall clock after a
 first step that compiles. `peak` is what a large matrix product reaches here, which bounds them all.
 The last line is `train_step ratio <number>`: the seed's seconds an image in training over ours.
@@ -34,10 +34,10 @@ from _common import (
     write_model,
 )
 
-from mbhseg import config as settings
 from mbhseg.classes import CLASSES
-from mbhseg.slices import network_input
-from mbhseg.windows import Window
+from mbhseg.config import schema as settings
+from mbhseg.imaging.windows import Window
+from mbhseg.prepare.slices import network_input
 
 SIZE = 512
 GFLOP_FORWARD = 73.5  # an image through the seed's network; a training step takes three times that
@@ -67,8 +67,8 @@ WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
 def seed_training(folder: Path, images: int) -> float:
     """Seconds an image of the seed's training, the best of two epochs after the first."""
     seed_process()
-    from mbhseg.nn.callbacks import EpochTimes
-    from mbhseg.nn.store import open_store
+    from mbhseg.nn.feed.store import open_store
+    from mbhseg.nn.training.callbacks import EpochTimes
 
     table = data_set(folder)
     chosen = table[table["subset"] == "train"].head(images)
@@ -84,7 +84,7 @@ def seed_training(folder: Path, images: int) -> float:
 def our_training(folder: Path, images: int, way: Way) -> float:
     """Seconds an image of our training, the best of two epochs after the first."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training import TrainOutputs, train
+    from mbhseg.nn.training.train import TrainOutputs, train
 
     recipe = preset("seed")
     training = recipe["training"] | {
@@ -122,9 +122,9 @@ def seed_inference(images: int) -> float:
 
 def our_inference(folder: Path, images: int, way: Way) -> float:
     """Seconds an image of a scan through `Predictor.labels`, HU to labels."""
+    from mbhseg.inference.predictor import Predictor
     from mbhseg.nn import device
-    from mbhseg.nn.inference import Predictor
-    from mbhseg.nn.models import build_model
+    from mbhseg.nn.network.models import build_model
     from mbhseg.nn.patches import Patch
 
     device.configure(threads=way.threads, deterministic=True)

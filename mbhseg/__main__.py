@@ -2,6 +2,6 @@
 
 import sys
 
-from mbhseg.cli import main
+from mbhseg.cli.main import main
 
 sys.exit(main(sys.argv[1:]))

@@ -11,9 +11,9 @@ BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 
 sys.path.insert(0, str(BASE))  # the library lies there
 
-from mbhseg import config as settings
-from mbhseg.provenance import code_digest, note_command
-from mbhseg.runs import ENSEMBLE, NAME, RUN, Run
+from mbhseg.config import schema as settings
+from mbhseg.provenance.code import code_digest, note_command
+from mbhseg.config.run_names import ENSEMBLE, NAME, RUN, Run
 
 SCHEMAS = BASE / "config" / "schemas"
 

@@ -10,8 +10,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from mbhseg import geometry
-from mbhseg.volumes import nifti_bytes
+from mbhseg.imaging import geometry
+from mbhseg.imaging.nifti import nifti_bytes
 
 A, B, C = "ID_0000000a_ID_00000000aa", "ID_0000000b_ID_00000000bb", "ID_0000000b_ID_00000000bc"
 SHAPE = (32, 32, 6)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mbhseg.comparison import check, compare
+from mbhseg.provenance.compare_folders import check, compare
 
 REPO = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "profiles", "report")

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.acquire.archive import from_archive
-from mbhseg.acquire.outputs import AcquireOutputs
-from mbhseg.job import run
+from mbhseg.acquire.local import from_archive
+from mbhseg.acquire.staging import AcquireOutputs
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

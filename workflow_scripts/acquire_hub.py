@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mbhseg.acquire.huggingface import from_hub
-from mbhseg.acquire.outputs import AcquireOutputs
-from mbhseg.job import run
+from mbhseg.acquire.staging import AcquireOutputs
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.acquire.outputs import AcquireOutputs
-from mbhseg.acquire.phantom import from_phantom
-from mbhseg.job import run
+from mbhseg.acquire.generated import from_phantom
+from mbhseg.acquire.staging import AcquireOutputs
 from mbhseg.phantom import PhantomSpec
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mbhseg import agreement
+from mbhseg.evaluation import agreement
 from mbhseg.files import read_table
-from mbhseg.job import run
-from mbhseg.shards import shard_of
+from mbhseg.prepare.shards import shard_of
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mbhseg import agreement
-from mbhseg.job import run
+from mbhseg.evaluation import agreement
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

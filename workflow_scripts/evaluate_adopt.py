@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from mbhseg import foreign, splits
 from mbhseg.files import read_table, write_table
-from mbhseg.job import run
+from mbhseg.predictions import adopt
+from mbhseg.runtime.job import run
+from mbhseg.split import partition
 
 
 def main(job: Any) -> None:
-    cases = list(splits.members(read_table(job.input.fold), "test"))
-    manifest = foreign.adopt(
+    cases = list(partition.members(read_table(job.input.fold), "test"))
+    manifest = adopt.adopt(
         job.input.archive, cases, job.params.folder, job.output.predictions, job.params.overlays
     )
     write_table(job.output.manifest, manifest)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mbhseg import contrast
-from mbhseg.job import run
+from mbhseg.evaluation import compare_runs
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    contrast.run(
+    compare_runs.run(
         dict(zip(job.params.runs, job.input.cases, strict=True)),
         dict(zip(job.params.runs, job.input.processed, strict=True)),
         out_runs=job.output.runs,

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.dataset import in_fold
 from mbhseg.files import read_json, read_table, write_json
-from mbhseg.job import run
 from mbhseg.nn import device
-from mbhseg.nn.legacy import evaluate_slices
+from mbhseg.nn.antillia.legacy_score import evaluate_slices
+from mbhseg.prepare.dataset import in_fold
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mbhseg import selection
-from mbhseg.job import run
+from mbhseg.evaluation import choose_postprocess
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    selection.run(
+    choose_postprocess.run(
         archive_path=job.input.archive,
         split_table=job.input.fold,
         subset="valid",

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mbhseg import evaluation
-from mbhseg.job import run
+from mbhseg.evaluation import run_summary
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    evaluation.run(
+    run_summary.run(
         archive_path=job.input.archive,
         split_table=job.input.fold,
         subset="test",

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from mbhseg.export import nnunet
 from mbhseg.files import read_table, write_table
-from mbhseg.job import run
+from mbhseg.prepare.export import nnunet
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from mbhseg.config.run_names import Run
 from mbhseg.files import manifest_of, write_table
-from mbhseg.job import run
-from mbhseg.nn.import_h5 import import_run
-from mbhseg.runs import Run
+from mbhseg.nn.antillia.import_h5 import import_run
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from mbhseg import splits
 from mbhseg.files import read_json, read_table, write_table
-from mbhseg.job import run
+from mbhseg.inference.cases import predict_cases
+from mbhseg.inference.predictor import Predictor
 from mbhseg.nn import device
-from mbhseg.nn.cases import predict_cases
-from mbhseg.nn.inference import Predictor
+from mbhseg.runtime.job import run
+from mbhseg.split import partition
 
 
 def main(job: Any) -> None:
-    cases = list(splits.members(read_table(job.input.fold), job.wildcards.subset))
+    cases = list(partition.members(read_table(job.input.fold), job.wildcards.subset))
     device.configure_as(read_json(job.input.run), job.threads)
     predictor = Predictor.load(
         job.input.model,

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from mbhseg.archive import Archive
 from mbhseg.files import write_table
-from mbhseg.inspection import inspect_cases
-from mbhseg.job import run
-from mbhseg.shards import shard_of
+from mbhseg.inspect.archive import Archive
+from mbhseg.inspect.examine import inspect_cases
+from mbhseg.prepare.shards import shard_of
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from mbhseg.files import read_table, write_table
-from mbhseg.inventory import gate
-from mbhseg.job import run
+from mbhseg.inspect.inventory import gate
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

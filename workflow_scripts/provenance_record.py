@@ -4,9 +4,9 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from mbhseg import crate
 from mbhseg.files import write_json
-from mbhseg.job import run
+from mbhseg.provenance import crate
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg import dataset
 from mbhseg.files import read_table
-from mbhseg.job import run
+from mbhseg.prepare import dataset
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

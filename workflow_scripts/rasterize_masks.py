@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg import raster
 from mbhseg.files import write_table
-from mbhseg.job import run
-from mbhseg.raters import Consensus
-from mbhseg.shards import kept_planes
+from mbhseg.prepare import rasterize
+from mbhseg.prepare.consensus import Consensus
+from mbhseg.prepare.shards import kept_planes
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
@@ -19,7 +19,7 @@ def main(job: Any) -> None:
         consensus.rater,
         job.wildcards.scatteritem,
     )
-    manifest = raster.run(
+    manifest = rasterize.run(
         job.input.archive,
         planes,
         consensus,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mbhseg.job import run
 from mbhseg.report.card import write_card
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from mbhseg.figures import agreement, dataset
 from mbhseg.files import read_table
-from mbhseg.job import run
-from mbhseg.splits import SUBSETS
+from mbhseg.runtime.job import run
+from mbhseg.split.partition import SUBSETS
 
 SAMPLES = 12
 

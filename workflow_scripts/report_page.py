@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.job import run
-from mbhseg.provenance import git_state, last_command
+from mbhseg.provenance.code import git_state, last_command
 from mbhseg.report.page import build
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

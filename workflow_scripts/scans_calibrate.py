@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from mbhseg import splits
 from mbhseg.files import read_json, read_table, write_json
-from mbhseg.job import run
+from mbhseg.inference.fit_temperature import calibrate
+from mbhseg.inference.predictor import Predictor
 from mbhseg.nn import device
-from mbhseg.nn.calibration import calibrate
-from mbhseg.nn.inference import Predictor
+from mbhseg.runtime.job import run
+from mbhseg.split import partition
 
 
 def main(job: Any) -> None:
-    cases = list(splits.members(read_table(job.input.fold), "valid"))
+    cases = list(partition.members(read_table(job.input.fold), "valid"))
     device.configure_as(read_json(job.input.run), job.threads)
     predictor = Predictor.load(
         job.input.model,

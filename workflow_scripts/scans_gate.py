@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mbhseg.files import atomic_file, read_table
-from mbhseg.job import run
+from mbhseg.runtime.job import run
 from mbhseg.scans.failures import refuse_failures
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.job import run
-from mbhseg.provenance import git_state, last_command
-from mbhseg.report.scans import build_scans
+from mbhseg.provenance.code import git_state, last_command
+from mbhseg.report.scans_page import build_scans
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

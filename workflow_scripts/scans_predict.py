@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from mbhseg.files import manifest_of, write_table
-from mbhseg.job import run
-from mbhseg.nn import bundle, device
-from mbhseg.nn.scans import Settings, predict_scans
+from mbhseg.inference import bundle
+from mbhseg.nn import device
+from mbhseg.runtime.job import run
 from mbhseg.scans.discovery import find_some
 from mbhseg.scans.failures import failed_table
+from mbhseg.scans.pipeline import Settings, predict_scans
 
 
 def main(job: Any) -> None:

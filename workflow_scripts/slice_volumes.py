@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg import slices
 from mbhseg.files import write_table
-from mbhseg.job import run
-from mbhseg.shards import kept_planes
-from mbhseg.windows import Window
+from mbhseg.imaging.windows import Window
+from mbhseg.prepare import slices
+from mbhseg.prepare.shards import kept_planes
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -4,22 +4,22 @@ from typing import Any
 
 import pandas as pd
 
-from mbhseg import splits
 from mbhseg.files import read_table, write_table
-from mbhseg.job import run
+from mbhseg.runtime.job import run
+from mbhseg.split import partition
 
 
 def main(job: Any) -> None:
     cases = read_table(job.input.cases)
     for path, source in zip(job.input.folds, job.input.source_folds, strict=False):
         trained = read_table(str(job.input.source_cases))
-        splits.check_external(read_table(path), read_table(source), cases, trained, path)
+        partition.check_external(read_table(path), read_table(source), cases, trained, path)
     found = []
     for path in job.input.folds:
         table = read_table(path)
         if not job.params.allowed:
-            splits.check_leakage(table, path)
-        found.append(splits.leaks(table).assign(file=path))
+            partition.check_leakage(table, path)
+        found.append(partition.leaks(table).assign(file=path))
     write_table(job.output.table, pd.concat(found, ignore_index=True))
 
 

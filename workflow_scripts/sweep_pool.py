@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from mbhseg.evaluation.cross_validation import Fold, pool
 from mbhseg.files import read_table, write_table
-from mbhseg.job import run
-from mbhseg.sweeps import Fold, pool
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from mbhseg import evaluation
-from mbhseg.job import run
-from mbhseg.sweeps import SUBSET
+from mbhseg.evaluation import run_summary
+from mbhseg.evaluation.cross_validation import SUBSET
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    evaluation.run(
+    run_summary.run(
         archive_path=job.input.archive,
         split_table=job.input.table,
         subset=SUBSET,

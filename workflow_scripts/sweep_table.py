@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from mbhseg.evaluation.cross_validation import score_rows, score_table
 from mbhseg.files import read_json, write_table
-from mbhseg.job import run
-from mbhseg.sweeps import score_rows, score_table
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.dataset import in_fold
+from mbhseg.config.run_names import Run
 from mbhseg.files import manifest_of, read_json, read_table, write_table
-from mbhseg.job import run
-from mbhseg.nn.probe import resolved
-from mbhseg.nn.state import StateFolder
-from mbhseg.nn.training import TrainOutputs, train
-from mbhseg.runs import Run
+from mbhseg.nn.checkpoint.state import StateFolder
+from mbhseg.nn.training.probe import resolved
+from mbhseg.nn.training.train import TrainOutputs, train
+from mbhseg.prepare.dataset import in_fold
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from mbhseg.files import write_json
-from mbhseg.job import run
-from mbhseg.nn.probe import probe
+from mbhseg.nn.training.probe import probe
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

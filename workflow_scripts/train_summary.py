@@ -4,8 +4,8 @@ from typing import Any
 
 from mbhseg.classes import CLASSES
 from mbhseg.files import atomic_file
-from mbhseg.job import run
-from mbhseg.nn.models import build_model, summary_text
+from mbhseg.nn.network.models import build_model, summary_text
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from mbhseg.job import run
-from mbhseg.verification import refuse, verify_all
+from mbhseg.provenance.verification import refuse, verify_all
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mbhseg.files import write_table
-from mbhseg.job import run
-from mbhseg.verification import verify
+from mbhseg.provenance.verification import verify
+from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from huggingface_hub import is_offline_mode
 
-from mbhseg.acquire.outputs import AcquireOutputs, demand_sha256, record
-from mbhseg.download import Download, about_complete, download, journal_of
+from mbhseg.acquire.download import Download, about_complete, download, journal_of
+from mbhseg.acquire.excerpt import first_cases, write_directory
+from mbhseg.acquire.hub import Hub, RemoteFile
+from mbhseg.acquire.staging import AcquireOutputs, demand_sha256, record
 from mbhseg.errors import InputError, disk_errors
-from mbhseg.excerpt import first_cases, write_directory
 from mbhseg.files import sha256 as digest_of
-from mbhseg.hub import Hub, RemoteFile
 
 _log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

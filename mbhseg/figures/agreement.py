@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mbhseg.agreement import CONSENSUS, WITHOUT
 from mbhseg.classes import ANY, KEYS
+from mbhseg.evaluation.agreement import CONSENSUS, WITHOUT
 from mbhseg.figures.style import INK, RATER, dice_axis, save, sheet, spread, styled
 from mbhseg.metrics.summary import case_means
 

@@ -21,8 +21,8 @@ from mbhseg.figures.style import (
     show,
     styled,
 )
-from mbhseg.png import read_image
-from mbhseg.splits import ALL, SUBSETS
+from mbhseg.imaging.png import read_image
+from mbhseg.split.partition import ALL, SUBSETS
 
 NO_BLEED = "none"
 _ROWS = (*KEYS, NO_BLEED)

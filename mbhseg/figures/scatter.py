@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from mbhseg.agreement import CONSENSUS
 from mbhseg.classes import ANY, CLASSES, KEYS
+from mbhseg.evaluation.agreement import CONSENSUS
 from mbhseg.figures.scores import Lane, class_scores, lanes
 from mbhseg.figures.style import INK, MUTED, as_float, dice_axis, save, sheet, spread, styled
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.metrics.lesions import Lesions, lesion_scores, lesions_by_class
 from mbhseg.metrics.overlap import SCORED_CLASSES, Row, plane_confusions, score_confusion
 from mbhseg.metrics.surface import Surface, diagonal_mm, surface_scores, surfaces_of
-from mbhseg.volumes import voxel_ml
 
 
 class CaseLabels(NamedTuple):

@@ -63,7 +63,7 @@ class EarlyStoppingRecipe:
 
 @dataclass(frozen=True)
 class SamplingRecipe:
-    """Which slices an epoch draws; see `mbhseg.nn.sampling`."""
+    """Which slices an epoch draws; see `mbhseg.nn.feed.sampling`."""
 
     foreground: float | None = None
     slices_per_epoch: int | None = None
@@ -71,7 +71,7 @@ class SamplingRecipe:
 
 @dataclass(frozen=True)
 class AugmentationRecipe:
-    """Probabilities and ranges; 0 switches a part off. See `mbhseg.nn.augment`."""
+    """Probabilities and ranges; 0 switches a part off. See `mbhseg.nn.feed.augment`."""
 
     flip_left_right: float = 0.0
     flip_up_down: float = 0.0
@@ -103,7 +103,10 @@ class PreviewRecipe:
 
 @dataclass(frozen=True)
 class ProbeRecipe:
-    """What `mbhseg.nn.probe` tries for the keys that say `probe`; a training has its choice."""
+    """What `mbhseg.nn.training.probe` tries for the keys that say `probe`.
+
+    A training has its choice.
+    """
 
     batches: tuple[int, ...] = (4, 8, 16)
     threads: tuple[int, ...] = (1, 2, 4, 8)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.png import read_image
+from mbhseg.imaging.png import read_image
 
 LOSSLESS, QUALITY, SMALL_QUALITY = 101, 85, 70  # of WebP, as OpenCV counts
 LARGE = 200_000  # bytes; charts are smaller, photographs of real scans larger

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mbhseg.agreement import CONSENSUS
 from mbhseg.classes import ANY, KEYS
+from mbhseg.evaluation.agreement import CONSENSUS
 from mbhseg.files import read_table
 from mbhseg.report.assets import Assets, Download
 from mbhseg.report.measures import CONVENTIONS, MACRO, Estimate, dice_of

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mbhseg import splits
 from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.dataset import class_counts
 from mbhseg.files import read_table
+from mbhseg.split import partition
 
 
 class Fact(NamedTuple):
@@ -90,13 +90,13 @@ def split_rows(balance_tsv: Path) -> list[SplitRow]:
     balance = read_table(balance_tsv)
     rows = []
     for fold, subset in (
-        (fold, subset) for fold in sorted(set(balance["fold"])) for subset in splits.SUBSETS
+        (fold, subset) for fold in sorted(set(balance["fold"])) for subset in partition.SUBSETS
     ):
         part = balance[(balance["fold"] == fold) & (balance["subset"] == subset)]
         if part.empty:
             continue
         counts = part.set_index("class")[["patients", "cases", "slices"]].astype(int)
-        patients, cases, slices = counts.loc[splits.ALL]
+        patients, cases, slices = counts.loc[partition.ALL]
         by_class = counts["patients"][[*KEYS, ANY]].to_dict()
         rows.append(SplitRow(int(fold), subset, patients, cases, slices, by_class))
     tests = [row for row in rows if row.subset == "test"]

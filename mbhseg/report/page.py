@@ -18,7 +18,7 @@ from mbhseg.report.dataset import (
 from mbhseg.report.measures import rater_rows
 from mbhseg.report.quality import MAX_FINDINGS, MAX_THUMBNAILS, quality
 from mbhseg.report.render import render
-from mbhseg.report.runs import DOWNLOADS, RunReport, flatten, other_headlines, run_report
+from mbhseg.report.run_page import DOWNLOADS, RunReport, flatten, other_headlines, run_report
 from mbhseg.report.viewer import BUDGET, write_viewer
 
 INDEX = "index.html"

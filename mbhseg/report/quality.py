@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mbhseg.files import read_table
-from mbhseg.findings import SEVERITIES
+from mbhseg.inspect.findings import SEVERITIES
 from mbhseg.report.assets import Assets, Picture
 
 MAX_FINDINGS = 200  # rows on the page; the whole table is a file beside it

@@ -8,7 +8,7 @@ import jinja2
 
 from mbhseg.classes import ANY, FOREGROUND, KEYS
 from mbhseg.report.measures import CONVENTIONS, NAMES
-from mbhseg.splits import SUBSETS
+from mbhseg.split.partition import SUBSETS
 
 NO_VALUE = "–"
 

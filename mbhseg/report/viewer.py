@@ -15,19 +15,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mbhseg import geometry, splits, sprites
-from mbhseg.agreement import CONSENSUS, WITHOUT, rater_name, read_raters, read_scan
-from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
-from mbhseg.figures.cases import rank_cases
+from mbhseg.config.run_names import RUN, Run
+from mbhseg.evaluation.agreement import CONSENSUS, WITHOUT, rater_name, read_raters, read_scan
+from mbhseg.evaluation.case_scores import model_name
+from mbhseg.figures.examples import rank_cases
 from mbhseg.files import read_json, read_table
-from mbhseg.predicted import read_prediction
-from mbhseg.raters import Consensus, consensus
-from mbhseg.report.display import display, script
-from mbhseg.runs import RUN, Run
-from mbhseg.scoring import model_name
-from mbhseg.slices import to_display
-from mbhseg.volumes import image_array, voxel_ml
+from mbhseg.imaging import geometry, sprites
+from mbhseg.imaging.nifti import image_array, voxel_ml
+from mbhseg.inspect.archive import Archive
+from mbhseg.predictions.reading import read_prediction
+from mbhseg.prepare.consensus import Consensus, consensus
+from mbhseg.prepare.slices import to_display
+from mbhseg.report.viewer_settings import display, script
+from mbhseg.split import partition
 
 FOLDER = "viewer"
 SPRITES = 12_000_000  # bytes of all sprites, at most
@@ -140,7 +141,7 @@ def _cases(
     for run, summary in summaries.items():
         number = Run.parse(run).fold if re.fullmatch(RUN, run) else first_fold
         fold = read_table(root / "split" / f"fold{number}.tsv")
-        for case, planes in splits.members(fold, summary["subset"]).items():
+        for case, planes in partition.members(fold, summary["subset"]).items():
             found.setdefault(case, Shown(case, planes, [])).runs.append(run)
     return dict(sorted(found.items()))
 

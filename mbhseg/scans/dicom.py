@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from mbhseg.errors import InputError
-from mbhseg.nifti import MAX_BYTES
-from mbhseg.scans.record import Scan, compact, from_lps, image_of
+from mbhseg.imaging.plane_stream import MAX_BYTES
+from mbhseg.scans.scan import Scan, compact, from_lps, image_of
 
 _SAME = 1e-3  # of direction cosines and, as a share, of spacings
 _DUPLICATE = 0.05  # of the step between planes

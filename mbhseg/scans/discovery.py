@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mbhseg.errors import InputError
-from mbhseg.scans import dicom, itk, nifti, plain
+from mbhseg.scans import dicom, itk, nifti, npy_png
 from mbhseg.scans.failures import Failure
-from mbhseg.scans.record import Scan
+from mbhseg.scans.scan import Scan
 
 _READERS: dict[str, Callable[[Path, str], Scan]] = {
     ".nii.gz": nifti.read,
     ".nii": nifti.read,
     **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr"), itk.read),
-    ".npy": plain.read_array,
-    ".png": plain.read_picture,
+    ".npy": npy_png.read_array,
+    ".png": npy_png.read_picture,
 }
 _DICOM, _ZIP = (".dcm", ".dicom"), ".zip"
 _KNOWN = "NIfTI, MHA, NRRD, NPY, PNG, DICOM, or a zip of the data set's layout"

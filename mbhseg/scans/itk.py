@@ -6,8 +6,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from mbhseg.errors import InputError
-from mbhseg.nifti import MAX_BYTES
-from mbhseg.scans.record import Scan, from_lps, image_of
+from mbhseg.imaging.plane_stream import MAX_BYTES
+from mbhseg.scans.scan import Scan, from_lps, image_of
 
 _REMEDY = "Save the scan again"
 

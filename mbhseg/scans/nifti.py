@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mbhseg.archive import Archive
 from mbhseg.errors import InputError
-from mbhseg.scans.record import Scan
-from mbhseg.volumes import parse_nifti
+from mbhseg.imaging.nifti import parse_nifti
+from mbhseg.inspect.archive import Archive
+from mbhseg.scans.scan import Scan
 
 
 def read(path: Path, name: str) -> Scan:

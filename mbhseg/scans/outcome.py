@@ -3,10 +3,10 @@
 import numpy as np
 
 from mbhseg.classes import ANY, CLASSES, FOREGROUND
-from mbhseg.gathering import Outcome
 from mbhseg.metrics.lesions import lesions_of
-from mbhseg.postprocess import Postprocessing
-from mbhseg.predictions import FULL
+from mbhseg.predictions.gathering import Outcome
+from mbhseg.predictions.postprocess import Postprocessing
+from mbhseg.predictions.writing import FULL
 
 COLUMNS = (
     *("case", "class", "ml", "voxels", "components", "slices"),

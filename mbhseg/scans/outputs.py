@@ -8,7 +8,7 @@ Layout of a folder of results, every part but the labels optional:
     mosaics/<name>.png                 all planes, nose up, small
     animations/<name>.gif              the same, one after the other
     dicomseg/<name>.dcm                DICOM Segmentation, for DICOM scans
-    viewer/<name>.webp, <name>.json    what the page of `mbhseg.report.scans` shows of it
+    viewer/<name>.webp, <name>.json    what the page of `mbhseg.report.scans_page` shows of it
 """
 
 import json
@@ -18,20 +18,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.animation import frame, gif_bytes
-from mbhseg.gathering import Outcome
-from mbhseg.overlays import mosaic, overlay
-from mbhseg.png import encode_png
-from mbhseg.predictions import FULL, MASKS, OVERLAYS, WINDOW, case_file, write_case
-from mbhseg.raster import encode_mask
-from mbhseg.scans import dicomseg
+from mbhseg.imaging.animation import frame, gif_bytes
+from mbhseg.imaging.nifti import scaled_nifti_bytes
+from mbhseg.imaging.orientation import Turn
+from mbhseg.imaging.overlays import mosaic, overlay
+from mbhseg.imaging.png import encode_png
+from mbhseg.imaging.windows import Window, to_grey
+from mbhseg.predictions.gathering import Outcome
+from mbhseg.predictions.writing import FULL, MASKS, OVERLAYS, WINDOW, case_file, write_case
+from mbhseg.prepare.rasterize import encode_mask
+from mbhseg.prepare.slices import resize_image, resize_labels, to_display
+from mbhseg.scans import seg_object
 from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, VIEWER
 from mbhseg.scans.preview import preview
-from mbhseg.scans.record import Scan
-from mbhseg.scans.space import Turn
-from mbhseg.slices import resize_image, resize_labels, to_display
-from mbhseg.volumes import scaled_nifti_bytes
-from mbhseg.windows import Window, to_grey
+from mbhseg.scans.scan import Scan
 
 _PICTURE = Window("picture", 127.5, 255)  # of a PNG: its grey as it is
 _TILE, _TILES, _COLUMNS = 160, 64, 8  # pixels, and how many
@@ -65,7 +65,7 @@ def write(folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted
             data = scaled_nifti_bytes(turn.back(outcome.entropy), scan.image, 1 / FULL)
             _save(folder, f"{ENTROPY}/{case_file(scan.name)}", data)
         if wanted.dicom_seg and scan.dicom:
-            dicomseg.write(folder / DICOM_SEG / f"{scan.name}.dcm", scan, labels)
+            seg_object.write(folder / DICOM_SEG / f"{scan.name}.dcm", scan, labels)
         if scan.kind == "npy":
             np.save(folder / f"{scan.name}.npy", np.ascontiguousarray(labels))
     if wanted.mosaics:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mbhseg.errors import InputError
-from mbhseg.predictions import MASKS, PROBABILITIES, case_file
+from mbhseg.predictions.writing import MASKS, PROBABILITIES, case_file
 from mbhseg.scans.discovery import Found
 from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, REPORT, VIEWER
 
@@ -13,7 +13,7 @@ _PICTURES = MASKS.split("/")[0]
 _FOLDERS = (PROBABILITIES, ENTROPY, _PICTURES, MOSAICS, ANIMATIONS, DICOM_SEG, VIEWER, REPORT)
 _REMEDY = "Choose another --out"
 _PAGE = "index.html"
-_MARK = b"<title>Scans predicted by "  # of every page of `mbhseg.report.scans`
+_MARK = b"<title>Scans predicted by "  # of every page of `mbhseg.report.scans_page`
 _PAGE_FILES = re.compile(
     r"index\.html|report\.css|viewer\.css|viewer\.js|scans\.js|data/volumes\.csv|data/failed\.tsv"
     r"|viewer/index\.js|viewer/scan\d{4,}\.(webp|js)"

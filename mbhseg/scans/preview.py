@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg import geometry, sprites
-from mbhseg.gathering import Outcome
-from mbhseg.scans.record import Scan
-from mbhseg.scans.space import Turn
-from mbhseg.slices import to_display
-from mbhseg.volumes import voxel_ml
+from mbhseg.imaging import geometry, sprites
+from mbhseg.imaging.nifti import voxel_ml
+from mbhseg.imaging.orientation import Turn
+from mbhseg.predictions.gathering import Outcome
+from mbhseg.prepare.slices import to_display
+from mbhseg.scans.scan import Scan
 
 LEVELS = 8  # of doubt that the viewer tells apart
 

@@ -4,12 +4,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbhseg import geometry
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_file
-from mbhseg.predictions import case_file
+from mbhseg.imaging import geometry
+from mbhseg.imaging.nifti import load_labels, parse_nifti
+from mbhseg.predictions.writing import case_file
 from mbhseg.scans.discovery import Found
-from mbhseg.volumes import load_labels, parse_nifti
 
 TOLERANCE_MM = 1e-3
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the same labels, the same bytes

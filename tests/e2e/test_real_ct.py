@@ -5,13 +5,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mbhseg.archive import Archive
 from mbhseg.classes import KEYS
 from mbhseg.files import read_json, read_table
-from mbhseg.png import read_image
-from mbhseg.raster import read_mask
-from mbhseg.raters import consensus
-from mbhseg.volumes import image_array, label_array
+from mbhseg.imaging.nifti import image_array, label_array
+from mbhseg.imaging.png import read_image
+from mbhseg.inspect.archive import Archive
+from mbhseg.prepare.consensus import consensus
+from mbhseg.prepare.rasterize import read_mask
 
 pytestmark = pytest.mark.real_ct
 RUN = "flexunet-f0-s137"

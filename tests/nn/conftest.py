@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from mbhseg.classes import KEYS
-from mbhseg.dataset import ANNOTATION_COLUMNS
 from mbhseg.files import sha256
 from mbhseg.nn import device
-from mbhseg.nn.state import StateFolder
-from mbhseg.nn.training import TrainOutputs, train
-from mbhseg.raster import classes_in, encode_rgb, read_mask, write_png
+from mbhseg.nn.checkpoint.state import StateFolder
+from mbhseg.nn.training.train import TrainOutputs, train
+from mbhseg.prepare.dataset import ANNOTATION_COLUMNS
+from mbhseg.prepare.rasterize import classes_in, encode_rgb, read_mask, write_png
 
 WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
 SIZE = 32

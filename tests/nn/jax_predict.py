@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mbhseg.nn.import_h5 import import_weights
-from mbhseg.nn.saving import load_model
+from mbhseg.nn.antillia.import_h5 import import_weights
+from mbhseg.nn.network.saving import load_model
 
 if __name__ == "__main__":
     assert keras.backend.backend() == "jax"

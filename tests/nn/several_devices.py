@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 
 from mbhseg.errors import Stopped
-from mbhseg.nn.state import StateFolder
-from mbhseg.nn.training import TrainOutputs, train
+from mbhseg.nn.checkpoint.state import StateFolder
+from mbhseg.nn.training.train import TrainOutputs, train
 from tests.nn.conftest import NETWORK, SIZE, WINDOW, write_slices
 
 TRAINING = {

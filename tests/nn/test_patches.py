@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.nn.inference import Predictor
+from mbhseg.inference.predictor import Predictor
+from mbhseg.nn.network.saving import load_model
 from mbhseg.nn.patches import Box, Patch, around, cover, draw, head_spans
-from mbhseg.nn.saving import load_model
 from tests.nn.conftest import SIZE
 
 PATCH = Patch(16, 8, 8)

@@ -10,11 +10,11 @@ import yaml
 
 from mbhseg.errors import InputError
 from mbhseg.nn import recipe as recipes
-from mbhseg.nn.flexunet import NORMALIZATIONS, build
-from mbhseg.nn.losses import LOSSES, METRICS
-from mbhseg.nn.models import DEFAULT, build_model
-from mbhseg.nn.optimizers import make_optimizer
+from mbhseg.nn.network.flexunet import NORMALIZATIONS, build
+from mbhseg.nn.network.models import DEFAULT, build_model
 from mbhseg.nn.recipe import OptimizerRecipe, ScheduleRecipe, TrainingRecipe
+from mbhseg.nn.training.losses import LOSSES, METRICS
+from mbhseg.nn.training.optimizers import make_optimizer
 
 
 @pytest.fixture(scope="module")

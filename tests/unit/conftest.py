@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mbhseg.volumes import nifti_bytes
+from mbhseg.imaging.nifti import nifti_bytes
 
 
 class TinyCase(NamedTuple):

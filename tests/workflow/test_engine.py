@@ -9,10 +9,10 @@ import zipfile
 import pytest
 import yaml
 
-from mbhseg import provenance
+from mbhseg.provenance import code
 from tools import pin_envs
 
-SCRIPTS = sorted((provenance.ROOT / "workflow_scripts").glob("*.py"))
+SCRIPTS = sorted((code.ROOT / "workflow_scripts").glob("*.py"))
 
 
 def test_every_public_artifact_is_there(finished):
@@ -88,7 +88,7 @@ def test_another_working_directory(finished, tmp_path):
 
 def reached(script):
     """Top-level modules that a script and its closure import from outside the repository."""
-    files, names = provenance.closure(script), set()
+    files, names = code.closure(script), set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
@@ -104,13 +104,13 @@ def test_scripts_stay_thin_and_import_one_way(script):
     assert "snakemake" not in names
     assert len(script.read_text().splitlines()) <= 50
     heavy = {"keras", "tensorflow"}
-    network = [f for f in files if "nn" in f.relative_to(provenance.ROOT).parts]
+    network = [f for f in files if "nn" in f.relative_to(code.ROOT).parts]
     assert (heavy & names == set()) or network
 
 
 def test_only_the_network_part_imports_keras():
-    for path in (provenance.ROOT / "mbhseg").rglob("*.py"):
-        if "nn" in path.relative_to(provenance.ROOT).parts:
+    for path in (code.ROOT / "mbhseg").rglob("*.py"):
+        if "nn" in path.relative_to(code.ROOT).parts:
             continue
         text = path.read_text()
         for name in ("tensorflow", "keras", "snakemake"):
@@ -129,22 +129,22 @@ PROVIDES = {  # import name -> distribution, where they differ
 
 
 def test_environments_hold_what_their_scripts_import_at_locked_versions():
-    lock = (provenance.ROOT / "requirements.lock").read_text()
+    lock = (code.ROOT / "requirements.lock").read_text()
     pins = {}
     cuda = {f"{name}=={version}" for name, version in pin_envs.cuda().items()}
-    for file in (provenance.ROOT / "envs").glob("*.yaml"):
+    for file in (code.ROOT / "envs").glob("*.yaml"):
         entries = yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]
         pins[file.stem] = {entry.split("==")[0] for entry in entries}
         for entry in entries:
             locked = entry.replace("[and-cuda]", "")
             assert f"\n{locked} " in lock or entry in cuda, f"{file.name}: {entry} is not locked"
-    for rules in (provenance.ROOT / "rules").glob("*.smk"):
+    for rules in (code.ROOT / "rules").glob("*.smk"):
         for block in rules.read_text().split("\nrule ")[1:]:
             if "script:" not in block:
                 continue
             env = block.split("envs/")[1].split(".yaml")[0].replace("{TRAIN_ENV}", "train")
             script = block.split("workflow_scripts/")[1].split('"')[0]
-            _, names = reached(provenance.ROOT / "workflow_scripts" / script)
+            _, names = reached(code.ROOT / "workflow_scripts" / script)
             missing = {PROVIDES.get(name, name) for name in names} - pins[env]
             assert not missing, f"{script} imports {missing}, which envs/{env}.yaml lacks"
 
@@ -152,7 +152,7 @@ def test_environments_hold_what_their_scripts_import_at_locked_versions():
 def test_the_gpu_environment_is_that_of_the_cpu_with_cuda():
     pins = {}
     for name in ("train", "train-gpu"):
-        file = provenance.ROOT / "envs" / f"{name}.yaml"
+        file = code.ROOT / "envs" / f"{name}.yaml"
         entries = yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]
         pins[name] = dict(entry.split("==") for entry in entries)
     assert pins["train-gpu"] == pin_envs.with_cuda(pins["train"]), "make envs renews it"

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from mbhseg.archive import Archive
 from mbhseg.files import read_json, read_table
-from mbhseg.volumes import save_nifti
+from mbhseg.imaging.nifti import save_nifti
+from mbhseg.inspect.archive import Archive
 from tests.workspace import TINY
 
 RUN = "flexunet-f0-s1"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mbhseg.plan import parse
+from mbhseg.cli.plan import parse
 from tests.workspace import REPO, TINY
 
 OTHER = """\

@@ -36,9 +36,9 @@ def test_a_second_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("mbhseg/raster.py", RASTERIZED),
-        ("mbhseg/nn/training.py", TRAINED),
-        ("mbhseg/config.py", set()),
+        ("mbhseg/prepare/rasterize.py", RASTERIZED),
+        ("mbhseg/nn/training/train.py", TRAINED),
+        ("mbhseg/config/schema.py", set()),
     ],
 )
 def test_editing_a_module_reruns_its_stage_and_what_follows(finished, file, rules):
@@ -56,7 +56,12 @@ def test_editing_a_comment_or_a_docstring_reruns_nothing(finished):
 
 
 TOUCHED = (
-    *("mbhseg/raster.py", "workflow_scripts/train_model.py", "rules/train.smk", "Snakefile"),
+    *(
+        "mbhseg/prepare/rasterize.py",
+        "workflow_scripts/train_model.py",
+        "rules/train.smk",
+        "Snakefile",
+    ),
     *("config/config.yaml", "envs/train.yaml", "profiles/default/config.yaml"),
     *("results/tiny/raw/archive.zip", "results/tiny/inventory/cases.tsv"),
     *("results/tiny/inventory/usable.tsv", "results/tiny/dataset.tsv"),
@@ -116,23 +121,23 @@ USED = RASTERIZED | PREPARED
 MODEL = "results/tiny/models/flexunet-f0-s1/model.keras"
 
 EDITED = {
-    "mbhseg/splits.py": ASSEMBLED | {"split", "leakage", "annotations"},
-    "mbhseg/evaluation.py": EVALUATED,
-    "mbhseg/verification.py": VERIFIED,
+    "mbhseg/split/partition.py": ASSEMBLED | {"split", "leakage", "annotations"},
+    "mbhseg/evaluation/run_summary.py": EVALUATED,
+    "mbhseg/provenance/verification.py": VERIFIED,
     "mbhseg/phantom/density.py": INSPECTED | {"make_phantom"},
     "mbhseg/files.py": INSPECTED | {"make_phantom"},
-    "mbhseg/inspection.py": INSPECTED,
-    "mbhseg/agreement.py": AGREED | SCORED | {"agree"},
-    "mbhseg/nn/inference.py": INFERRED,
-    "mbhseg/nn/legacy.py": REPORTED | {"legacy"},
-    "mbhseg/postprocess.py": SCORED,
+    "mbhseg/inspect/examine.py": INSPECTED,
+    "mbhseg/evaluation/agreement.py": AGREED | SCORED | {"agree"},
+    "mbhseg/inference/predictor.py": INFERRED,
+    "mbhseg/nn/antillia/legacy_score.py": REPORTED | {"legacy"},
+    "mbhseg/predictions/postprocess.py": SCORED,
     "mbhseg/figures/scores.py": REPORTED | {"score_figures"},
     "mbhseg/report/card.py": REPORTED | {"model_card"},
     "mbhseg/report/page.py": REPORTED,
     "mbhseg/report/templates/index.html.j2": REPORTED | {"model_card"},
-    "mbhseg/crate.py": RECORDED,
-    "mbhseg/cli.py": set(),
-    "mbhseg/plan.py": set(),
+    "mbhseg/provenance/crate.py": RECORDED,
+    "mbhseg/cli/main.py": set(),
+    "mbhseg/cli/plan.py": set(),
     "mbhseg/acquire/huggingface.py": set(),  # the phantom is not fetched
     "workflow_scripts/agree_summary.py": AGREED,
     "workflow_scripts/report_page.py": REPORTED,

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mbhseg.archive import Archive
 from mbhseg.files import read_table
-from mbhseg.volumes import nifti_bytes
+from mbhseg.imaging.nifti import nifti_bytes
+from mbhseg.inspect.archive import Archive
 
 RUN = "flexunet-f0-s1"
 

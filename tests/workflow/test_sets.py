@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from mbhseg.archive import Archive
 from mbhseg.files import read_json, read_table
+from mbhseg.imaging.png import read_image
+from mbhseg.inspect.archive import Archive
 from mbhseg.phantom import PhantomSpec, write_archive
-from mbhseg.png import read_image
 from tests import no_internet
 from tests.hubserver import HubServer
 from tests.workspace import TINY

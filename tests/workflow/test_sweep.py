@@ -3,7 +3,7 @@
 import pytest
 
 from mbhseg.files import read_json, read_table
-from mbhseg.splits import members
+from mbhseg.split.partition import members
 
 
 def test_oof_trains_the_folds_that_are_missing(finished):

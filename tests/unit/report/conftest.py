@@ -15,23 +15,26 @@ import pytest
 from scipy import ndimage
 
 import mbhseg.figures.agreement
+import mbhseg.figures.bland_altman
 import mbhseg.figures.calibration
-import mbhseg.figures.cases
 import mbhseg.figures.confusion
 import mbhseg.figures.dataset
+import mbhseg.figures.examples
 import mbhseg.figures.scatter
 import mbhseg.figures.scores
-import mbhseg.figures.volumes
-from mbhseg import agreement, dataset, evaluation, inspection, raster, slices, splits
-from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
+from mbhseg.evaluation import agreement, run_summary
 from mbhseg.files import manifest_of, read_json, read_table, sha256, write_json, write_table
-from mbhseg.png import write_png
-from mbhseg.predictions import write_case
-from mbhseg.raters import Consensus, consensus
+from mbhseg.imaging.nifti import label_array, nifti_bytes
+from mbhseg.imaging.png import write_png
+from mbhseg.imaging.windows import Window
+from mbhseg.inspect import examine
+from mbhseg.inspect.archive import Archive
+from mbhseg.predictions.writing import write_case
+from mbhseg.prepare import dataset, rasterize, slices
+from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.report.page import build
-from mbhseg.volumes import label_array, nifti_bytes
-from mbhseg.windows import Window
+from mbhseg.split import partition
 
 RUNS = ("flexunet-f0-s137", "wide-f0-s7")
 SEVERAL = (*RUNS, "other")  # the last was not trained here
@@ -107,8 +110,8 @@ def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def write_inventory(archive: Archive, root: Path) -> None:
     """The inspection of all cases, with findings that tempt a careless page."""
-    found = inspection.inspect_cases(archive, archive.cases, root / THUMBNAILS)
-    tables = inspection.merge([found])
+    found = examine.inspect_cases(archive, archive.cases, root / THUMBNAILS)
+    tables = examine.merge([found])
     write_table(root / "inventory/cases.tsv", tables.cases)
     write_table(root / "inventory/slices.tsv", tables.slices)
     hostile = ("<b>&\"x'</b>", "<script>alert(1)</script>", "error", "a < b & c", "Rename it")
@@ -123,14 +126,14 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
     fold = root / "split/fold0.tsv"
     folder = root / "predictions" / run / "test"
     with Archive(archive_path) as archive:
-        for n, case in enumerate(splits.members(read_table(fold), "test")):
+        for n, case in enumerate(partition.members(read_table(fold), "test")):
             files = archive.cases[case]
             labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
             predicted = degraded(consensus(labels, "majority"), seed + n)
             write_case(folder, case, predicted, archive.nifti(files.image), pictures)
     write_table(folder.with_suffix(".tsv"), manifest_of(folder))
     out = root / "evaluation" / run
-    evaluation.run(archive_path, fold, "test", folder, run, out)
+    run_summary.run(archive_path, fold, "test", folder, run, out)
     legacy = {"categorical_crossentropy": 0.0152, "dice_coef_multiclass": 0.9948, "n_slices": 28}
     write_json(out / "legacy.json", legacy)
     epochs = np.arange(1, 13)
@@ -194,16 +197,18 @@ def finish(archive_path: Path, root: Path, size: int = 32, runs: tuple[str, ...]
         root / "agreement/pairs.csv",
         root / "agreement/summary.json",
     )
-    folds = splits.make(cases, folds=2, test=0.34, valid=0.2, seed=137)
+    folds = partition.make(cases, folds=2, test=0.34, valid=0.2, seed=137)
     for k, table in enumerate(folds):
         write_table(root / f"split/fold{k}.tsv", table)
-    balances = [splits.balance(fold, cases, counts).assign(fold=k) for k, fold in enumerate(folds)]
+    balances = [
+        partition.balance(fold, cases, counts).assign(fold=k) for k, fold in enumerate(folds)
+    ]
     write_table(root / "split/balance.tsv", pd.concat(balances, ignore_index=True))
     planes = {
         case: list(range(n)) for case, n in zip(cases["case"], cases["n_slices"], strict=True)
     }
     images = slices.run(archive_path, planes, WINDOWS, size, root / "slices/1-of-1")
-    masks = raster.run(archive_path, planes, Consensus(), size, False, root / "masks/1-of-1")
+    masks = rasterize.run(archive_path, planes, Consensus(), size, False, root / "masks/1-of-1")
     dataset.assemble(
         folds[0],
         dataset.gather([(root / "slices/1-of-1", images)]),
@@ -245,7 +250,9 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
         summary = read_json(root / "evaluation" / run / "summary.json")
         mbhseg.figures.scores.scores(cases, ceiling, folder / "scores.png", f"{run}: Dice")
         mbhseg.figures.scatter.scatter(cases, ceiling, folder / "scatter.png", f"{run}: cases")
-        mbhseg.figures.volumes.bland_altman(cases, ceiling, folder / "volumes.png", f"{run}: ml")
+        mbhseg.figures.bland_altman.bland_altman(
+            cases, ceiling, folder / "volumes.png", f"{run}: ml"
+        )
         mbhseg.figures.calibration.reliability(
             summary.get("calibration"), folder / "calibration.png", f"{run}: reliability"
         )
@@ -255,10 +262,10 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
         with Archive(archive_path) as archive:
             predictions = root / "predictions" / run / "test"
             panels = [
-                mbhseg.figures.cases.read_panel(archive, choice, predictions, Consensus())
-                for choice in mbhseg.figures.cases.choose_cases(cases)
+                mbhseg.figures.examples.read_panel(archive, choice, predictions, Consensus())
+                for choice in mbhseg.figures.examples.choose_cases(cases)
             ]
-        mbhseg.figures.cases.overlay_panel(panels, folder / "overlays.png", f"{run}: cases")
+        mbhseg.figures.examples.overlay_panel(panels, folder / "overlays.png", f"{run}: cases")
 
 
 @pytest.fixture(scope="session")

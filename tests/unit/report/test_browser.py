@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mbhseg.archive import Archive
 from mbhseg.classes import CLASSES
 from mbhseg.files import read_table
-from mbhseg.predictions import WINDOW
-from mbhseg.volumes import image_array, label_array, load_labels
-from mbhseg.windows import to_grey
+from mbhseg.imaging.nifti import image_array, label_array, load_labels
+from mbhseg.imaging.windows import to_grey
+from mbhseg.inspect.archive import Archive
+from mbhseg.predictions.writing import WINDOW
 from tests.unit.report.pages import (
     READY,
     address,

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from mbhseg.archive import Archive
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
-from mbhseg.figures import agreement, cases, dataset, scores, style
+from mbhseg.figures import agreement, dataset, examples, scores, style
 from mbhseg.files import read_table
+from mbhseg.imaging.nifti import image_array, label_array, load_labels
+from mbhseg.imaging.png import read_image
+from mbhseg.imaging.windows import to_grey
+from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.summary import summarise
-from mbhseg.png import read_image
-from mbhseg.predictions import WINDOW
-from mbhseg.raters import Consensus, consensus
-from mbhseg.splits import balance
-from mbhseg.volumes import image_array, label_array, load_labels
-from mbhseg.windows import to_grey
+from mbhseg.predictions.writing import WINDOW
+from mbhseg.prepare.consensus import Consensus, consensus
+from mbhseg.split.partition import balance
 
 Keep = Callable[[ModuleType], list[Figure]]
 
@@ -133,21 +133,21 @@ def test_cases_are_ranked_by_mean_dice_over_present_classes():
         ("d", "consensus", "SAH", 3, 0.5),
     ]
     table = pd.DataFrame(rows, columns=["case", "reference", "class", "reference_voxels", "dice"])
-    ranked = cases.rank_cases(table)
+    ranked = examples.rank_cases(table)
     assert ranked.to_dict("list") == {
         "case": ["a", "b", "d"],
         "dice": [0.9, 0.5, 0.5],
         "n_classes": [1, 2, 1],
     }
-    assert [(c.rank, c.case) for c in cases.choose_cases(table)] == [
+    assert [(c.rank, c.case) for c in examples.choose_cases(table)] == [
         ("best", "a"),
         ("median", "b"),
         ("worst", "d"),
     ]
     two = table[table["case"].isin(["a", "d"])]
-    assert [(c.rank, c.case) for c in cases.choose_cases(two)] == [("best", "a"), ("worst", "d")]
-    assert [c.rank for c in cases.choose_cases(table[table["case"] == "d"])] == ["best"]
-    assert cases.choose_cases(table[table["case"] == "c"]) == []
+    assert [(c.rank, c.case) for c in examples.choose_cases(two)] == [("best", "a"), ("worst", "d")]
+    assert [c.rank for c in examples.choose_cases(table[table["case"] == "d"])] == ["best"]
+    assert examples.choose_cases(table[table["case"] == "c"]) == []
 
 
 def test_informative_plane_weighs_classes_alike():
@@ -155,28 +155,28 @@ def test_informative_plane_weighs_classes_alike():
     reference[:, :, 1] = 2  # much of one class
     reference[0, 0, 3] = 1  # a little of two others, but all of them
     reference[1, 0, 3] = 5
-    assert cases.informative_plane(reference, prediction) == 3
-    assert cases.informative_plane(reference, prediction, [0, 1, 2]) == 1
-    assert cases.informative_plane(reference * 0, prediction * 0) == 2
-    assert cases.informative_plane(reference, prediction, [4, 0]) == 4
+    assert examples.informative_plane(reference, prediction) == 3
+    assert examples.informative_plane(reference, prediction, [0, 1, 2]) == 1
+    assert examples.informative_plane(reference * 0, prediction * 0) == 2
+    assert examples.informative_plane(reference, prediction, [4, 0]) == 4
 
 
 def test_a_false_positive_shows_by_its_size():
     reference, prediction = np.zeros((2, 4, 4, 5), np.uint8)
     reference[:2, :, 1] = 2
     prediction[3, 3, 0] = 4  # a speck does not win over the bleed
-    assert cases.informative_plane(reference, prediction) == 1
-    assert cases.informative_plane(reference * 0, prediction) == 0  # unless it is all there is
+    assert examples.informative_plane(reference, prediction) == 1
+    assert examples.informative_plane(reference * 0, prediction) == 0  # unless it is all there is
     prediction[:, :3, 4] = 4
-    assert cases.informative_plane(reference * 0, prediction) == 4
+    assert examples.informative_plane(reference * 0, prediction) == 4
 
 
 def test_panel_holds_the_slice_of_scan_consensus_and_prediction(results, archive_path):
     table = read_table(run_of(results) / "cases.csv")
-    choice = cases.choose_cases(table)[0]
+    choice = examples.choose_cases(table)[0]
     folder = results / "predictions/flexunet-f0-s137/test"
     with Archive(archive_path) as archive:
-        panel = cases.read_panel(archive, choice, folder, Consensus())
+        panel = examples.read_panel(archive, choice, folder, Consensus())
         files = archive.cases[choice.case]
         hu = image_array(archive.nifti(files.image))[:, :, panel.plane]
         labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
@@ -257,7 +257,7 @@ def test_nothing_to_draw_is_said(results, tmp_path):
     agreement.agreement(pairs.iloc[:0], tmp_path / "agreement.png")
     table, ceiling = (read_table(run_of(results) / f"{n}.csv") for n in ("cases", "ceiling"))
     scores.scores(table, ceiling.iloc[:0], tmp_path / "scores.png", "one rater a case")
-    cases.overlay_panel([], tmp_path / "overlays.png", "no bleed")
+    examples.overlay_panel([], tmp_path / "overlays.png", "no bleed")
     for name in ("agreement", "scores", "overlays"):
         assert read_image(tmp_path / f"{name}.png").size
     table = read_table(results / "dataset.tsv")

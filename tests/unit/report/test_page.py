@@ -12,17 +12,17 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 import pytest
 
-from mbhseg import evaluation, selection
 from mbhseg.classes import ANY, KEYS
 from mbhseg.errors import InputError
+from mbhseg.evaluation import choose_postprocess, run_summary
 from mbhseg.files import read_json, read_table, write_json, write_table
-from mbhseg.png import read_image
+from mbhseg.imaging.png import read_image
 from mbhseg.report import comparison
 from mbhseg.report.assets import Assets
 from mbhseg.report.page import INDEX, build, unique_slugs
 from mbhseg.report.quality import Quality, quality
 from mbhseg.report.render import render
-from mbhseg.report.runs import as_text, duration, flatten, trained_with
+from mbhseg.report.run_page import as_text, duration, flatten, trained_with
 
 RUN = "flexunet-f0-s137"
 SEVERAL = (RUN, "wide-f0-s7", "other")  # as the fixture `several` has them
@@ -242,11 +242,11 @@ def test_post_processing_is_shown_beside_the_prediction(archive_path, drawn, tmp
     fold, labels = root / "split/fold0.tsv", root / f"predictions/{RUN}/test"
     chosen = root / f"models/{RUN}/postprocess.json"
     sizes = [0.01, 0.05, 0.2]
-    selection.run(archive_path, fold, "test", labels, chosen, min_ml=sizes, reconcile=True)
+    choose_postprocess.run(archive_path, fold, "test", labels, chosen, min_ml=sizes, reconcile=True)
     choice = read_json(chosen)
     assert any(choice["min_ml"].values())  # the model has small false components
     folder = root / "evaluation" / RUN
-    evaluation.run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
+    run_summary.run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
     build(tmp_path / "report", root, "phantom", [RUN], **settings)
     page = Page((tmp_path / "report" / INDEX).read_text(encoding="utf-8"))
     summary = read_json(folder / "summary.json")

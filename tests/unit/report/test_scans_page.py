@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mbhseg import sprites
 from mbhseg.classes import ANY, CLASSES, KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_json, write_table
-from mbhseg.gathering import Outcome
-from mbhseg.report.scans import build_scans
+from mbhseg.imaging import sprites
+from mbhseg.imaging.nifti import voxel_ml
+from mbhseg.imaging.orientation import turn_of
+from mbhseg.predictions.gathering import Outcome
+from mbhseg.report.scans_page import build_scans
 from mbhseg.scans import outcome, outputs
 from mbhseg.scans.failures import Failure, failed_table
 from mbhseg.scans.layout import FAILED, VOLUMES
 from mbhseg.scans.preview import doubt_levels
-from mbhseg.scans.record import Scan
-from mbhseg.scans.space import turn_of
-from mbhseg.volumes import voxel_ml
+from mbhseg.scans.scan import Scan
 from tests.heads import blocks, head
 from tests.unit.report.pages import (
     READY,

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbhseg import sprites
-from mbhseg.archive import Archive
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_table
-from mbhseg.raters import consensus
+from mbhseg.imaging import sprites
+from mbhseg.imaging.nifti import image_array, label_array, load_labels, voxel_ml
+from mbhseg.inspect.archive import Archive
+from mbhseg.prepare.consensus import consensus
 from mbhseg.report.viewer import write_viewer
-from mbhseg.volumes import image_array, label_array, load_labels, voxel_ml
 
 RUN = "flexunet-f0-s137"
 

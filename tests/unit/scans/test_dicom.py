@@ -5,10 +5,10 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLSLossless, generate_uid
 
-from mbhseg import geometry
 from mbhseg.errors import InputError
+from mbhseg.imaging import geometry
 from mbhseg.scans import dicom
-from mbhseg.scans.record import check
+from mbhseg.scans.scan import check
 from tests.dicoms import SYNTAXES, write_multiframe, write_series
 from tests.heads import blocks, head
 

@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from mbhseg.errors import InputError
+from mbhseg.imaging.nifti import nifti_bytes, save_nifti
 from mbhseg.scans.discovery import find
 from mbhseg.scans.failures import Failure
-from mbhseg.scans.record import check
-from mbhseg.volumes import nifti_bytes, save_nifti
+from mbhseg.scans.scan import check
 from tests.dicoms import write_multiframe, write_series
 from tests.heads import blocks, head
 

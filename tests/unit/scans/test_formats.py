@@ -7,10 +7,10 @@ import pytest
 import SimpleITK as sitk
 
 from mbhseg.errors import InputError
-from mbhseg.scans import itk, nifti, plain
-from mbhseg.scans.record import check, compact, image_of
-from mbhseg.slices import to_display
-from mbhseg.volumes import save_nifti
+from mbhseg.imaging.nifti import save_nifti
+from mbhseg.prepare.slices import to_display
+from mbhseg.scans import itk, nifti, npy_png
+from mbhseg.scans.scan import check, compact, image_of
 from tests.heads import blocks, head
 
 HU = head(blocks((48, 40, 6)))
@@ -66,7 +66,7 @@ def test_nifti_keeps_its_header(tmp_path, slope):
 @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float64, np.float16])
 def test_arrays(tmp_path, dtype):
     np.save(tmp_path / "s.npy", HU.astype(dtype))
-    scan = check(plain.read_array(tmp_path / "s.npy", "s"))
+    scan = check(npy_png.read_array(tmp_path / "s.npy", "s"))
     np.testing.assert_array_equal(scan.hu, HU)
     assert not scan.measured
 
@@ -75,7 +75,7 @@ def test_arrays(tmp_path, dtype):
 def test_pictures(tmp_path, colour):
     grey = np.ascontiguousarray(to_display(HU[:, :, 2]).clip(0, 255).astype(np.uint8))
     cv2.imwrite(str(tmp_path / "s.png"), cv2.merge([grey] * 3) if colour else grey)
-    scan = check(plain.read_picture(tmp_path / "s.png", "s"), intensity=False)
+    scan = check(npy_png.read_picture(tmp_path / "s.png", "s"), intensity=False)
     np.testing.assert_array_equal(scan.hu[:, :, 0], HU[:, :, 2].clip(0, 255))
     assert not scan.measured
 
@@ -87,10 +87,10 @@ def test_pictures_that_are_no_grey_slices(tmp_path):
     cv2.imwrite(str(tmp_path / "d.png"), np.zeros((40, 40), np.uint16))
     for name in "cd":
         with pytest.raises(InputError, match="is no 8-bit grey picture"):
-            plain.read_picture(tmp_path / f"{name}.png", name)
+            npy_png.read_picture(tmp_path / f"{name}.png", name)
     (tmp_path / "e.png").write_bytes(b"")
     with pytest.raises(InputError, match="not a readable picture"):
-        plain.read_picture(tmp_path / "e.png", "e")
+        npy_png.read_picture(tmp_path / "e.png", "e")
 
 
 def test_a_sheared_affine_goes_into_the_sform_alone():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mbhseg.errors import InputError
+from mbhseg.imaging.nifti import save_nifti
 from mbhseg.scans.discovery import find
 from mbhseg.scans.submission import pack
-from mbhseg.volumes import save_nifti
 from tests.heads import blocks, head
 
 AFFINE = np.diag((-0.5, 0.5, 5.0, 1.0))

@@ -1,0 +1,1 @@
+"""Predictions against the raters, and the raters against each other."""

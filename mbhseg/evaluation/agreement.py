@@ -1,0 +1,163 @@
+"""Rater against rater: the human ceiling that every model's score is read beside."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mbhseg.errors import InputError
+from mbhseg.files import read_table, write_json, write_table
+from mbhseg.imaging.nifti import label_array
+from mbhseg.inspect.archive import Archive
+from mbhseg.metrics.overlap import Row
+from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
+from mbhseg.metrics.summary import join_tables, score_table, summarise
+from mbhseg.prepare import consensus
+from mbhseg.prepare.consensus import Consensus
+
+CONSENSUS = "consensus"
+WITHOUT = "consensus-without-"
+
+
+class RatedCase(NamedTuple):
+    """All raters' labels of one case, uint8 [x, y, z], and the scan's 4 x 4 affine in mm."""
+
+    case: str
+    patient: str
+    labels: dict[int, NDArray[np.uint8]]
+    affine: NDArray[Any]
+
+
+def rater_name(rater: int) -> str:
+    """The rater's name in the candidate and reference columns."""
+    return f"rater{rater}"
+
+
+def read_scan(archive: Archive, case: str) -> nib.Nifti1Image:
+    """The scan of a case; InputError if the archive does not hold the case."""
+    if case not in archive.cases:
+        raise InputError(archive.path, f"holds no case {case}", "Check the list of cases")
+    return archive.nifti(archive.cases[case].image)
+
+
+def read_raters(archive: Archive, case: str, scan: nib.Nifti1Image) -> RatedCase:
+    """Read the labels of all raters of a case whose scan is `scan`.
+
+    Raises InputError if there is no rater or a label volume has another shape than the scan.
+    """
+    files = archive.cases[case]
+    if not files.labels:
+        raise InputError(
+            f"{archive.path}:{case}", "has no rater's labels to score with", "Exclude the case"
+        )
+    labels = {}
+    for rater, member in files.labels.items():
+        volume = label_array(archive.nifti(member), member)
+        if volume.shape != scan.shape[:3]:
+            raise InputError(
+                f"{archive.path}:{member}",
+                f"shape {volume.shape} is not the scan's {scan.shape[:3]}",
+                "Exclude the rater or the case",
+            )
+        labels[rater] = volume
+    return RatedCase(case, files.patient, labels, np.asarray(scan.affine, np.float64))
+
+
+def reader_volumes(rated: RatedCase, rule: Consensus) -> CaseLabels:
+    """The volumes that people's labels give, by name.
+
+    `rater<k>` for each rater; `consensus` of all; and, with two raters or more and a rule that
+    is not one rater's word, `consensus-without-rater<k>` of all the others.
+    """
+    volumes = {rater_name(rater): volume for rater, volume in rated.labels.items()}
+    volumes[CONSENSUS] = consensus.consensus(rated.labels, *rule, where=rated.case)
+    if rule.method != "rater" and len(rated.labels) > 1:
+        for rater in rated.labels:
+            others = {k: volume for k, volume in rated.labels.items() if k != rater}
+            volumes[WITHOUT + rater_name(rater)] = consensus.consensus(
+                others, *rule, where=rated.case
+            )
+    return CaseLabels(rated.case, rated.patient, volumes, rated.affine)
+
+
+def reader_pairs(rated: RatedCase, rule: Consensus) -> list[Pair]:
+    """Who is scored against whom among the volumes of `reader_volumes`; none for one rater.
+
+    - Every ordered pair of raters, because a class that is `missed` from one side is
+      `spurious` from the other (Dice is the same);
+    - each rater against the `consensus` of all, which contains that rater and so flatters;
+    - each rater against the consensus of the others alone, the fair figure of a single reader.
+    Where the rule is one rater's word, that rater is not scored against it, and the last group
+    is left out.
+    """
+    if len(rated.labels) < 2:
+        return []
+    names = [rater_name(rater) for rater in rated.labels]
+    one = rater_name(rule.rater) if rule.method == "rater" and rule.rater is not None else None
+    pairs = [Pair(a, b) for a in names for b in names if a != b]
+    pairs += [Pair(name, CONSENSUS) for name in names if name != one]
+    if one is None:
+        pairs += [Pair(name, WITHOUT + name) for name in names]
+    return pairs
+
+
+def case_rows(rated: RatedCase, rule: Consensus | None = None) -> list[Row]:
+    """Score the raters of one case: the rows of `reader_pairs`; one rater gives none.
+
+    `rule` defaults to majority with ties to background.
+    """
+    rule = rule or Consensus()
+    return PairScores(reader_volumes(rated, rule)).rows(reader_pairs(rated, rule))
+
+
+def agreement_table(
+    archive: Archive, cases: Iterable[str], rule: Consensus | None = None
+) -> pd.DataFrame:
+    """The rows of `case_rows` of all cases as one sorted table (`summary.COLUMNS`)."""
+    rows: list[Row] = []
+    for case in cases:
+        rows += case_rows(read_raters(archive, case, read_scan(archive, case)), rule)
+    return score_table(rows)
+
+
+def summarise_agreement(table: pd.DataFrame) -> dict[str, Any]:
+    """The human ceiling from an agreement table: `summary.summarise` of three groups of rows.
+
+    `raters`: one rater against another; `consensus`: against the consensus of all; `others`:
+    against the consensus of the others. Cases weigh the same however many raters they have. A
+    group without rows has n 0 and no values.
+    """
+    to_consensus = table["reference"] == CONSENSUS
+    to_others = table["reference"].str.startswith(WITHOUT)
+    return {
+        "raters": summarise(table[~to_consensus & ~to_others]),
+        "consensus": summarise(table[to_consensus]),
+        "others": summarise(table[to_others]),
+    }
+
+
+def run(
+    archive_path: str | Path,
+    cases: Sequence[str],
+    out_csv: str | Path,
+    consensus: Mapping[str, Any] | None = None,
+) -> None:
+    """Score the raters of some cases (a shard; may be empty) and write the table.
+
+    `consensus` holds the arguments of `Consensus`; none means majority with ties to background.
+    """
+    with Archive(archive_path) as archive:
+        write_table(out_csv, agreement_table(archive, cases, Consensus(**consensus or {})))
+
+
+def summarise_shards(
+    shard_csvs: Iterable[str | Path], out_csv: str | Path, out_json: str | Path
+) -> None:
+    """Join the tables that `run` wrote into one and summarise it; shard order does not matter."""
+    table = join_tables(read_table(path) for path in shard_csvs)
+    write_table(out_csv, table)
+    write_json(out_json, summarise_agreement(table))

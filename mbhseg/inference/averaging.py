@@ -1,0 +1,90 @@
+"""Several answers to one plane made one: mirror images, temperature, ensembles.
+
+Probabilities are averaged, as the members' labels cannot tell how sure they are.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.inference.tiling import Tiling
+from mbhseg.nn.patches import Network, Probabilities
+from mbhseg.predictions.temperature import soften
+
+
+class Planes(Protocol):
+    """What predicts a volume plane by plane: a predictor, or several of them as one."""
+
+    @property
+    def size(self) -> int:
+        """Side of the network's square images."""
+
+    @property
+    def field_mm(self) -> float:
+        """Side of the planes that it was trained on."""
+
+    @property
+    def orientation(self) -> str:
+        """The orientation of the scans that it was trained on, such as LAS."""
+
+    def planes(
+        self, hu: NDArray[Any], tiling: Tiling | None = None
+    ) -> Iterator[tuple[int, Probabilities]]:
+        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
+
+
+def mirrored(network: Network) -> Network:
+    """The network's mean answer to images [B, H, W, 3] and to their left-right mirror images.
+
+    A head is much the same in a mirror; upside down it is not, so no other flip is used. Twice
+    the cost.
+    """
+
+    def both(images: NDArray[np.uint8]) -> Probabilities:
+        straight = np.asarray(network(images), np.float32)
+        turned = np.asarray(network(np.ascontiguousarray(images[:, :, ::-1])), np.float32)
+        return np.asarray((straight + turned[:, :, ::-1]) / 2, np.float32)
+
+    return both
+
+
+def tempered(network: Network, temperature: float) -> Network:
+    """The network with its logits divided by `temperature`: above 1 it is less sure of itself.
+
+    The likeliest class stays. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    if temperature == 1:
+        return network
+
+    def calmer(images: NDArray[np.uint8]) -> Probabilities:
+        return soften(np.asarray(network(images), np.float32), temperature)
+
+    return calmer
+
+
+class Ensemble:
+    """Predictors as one whose probabilities are their mean.
+
+    They may see other windows, but planes of one size, field and orientation: ValueError if there
+    is no member, or if these differ.
+    """
+
+    def __init__(self, members: Sequence[Planes]) -> None:
+        kinds = {(member.size, member.field_mm, member.orientation) for member in members}
+        if len(kinds) != 1:
+            shown = " and ".join(f"{n} pixels, {mm:g} mm, {o}" for n, mm, o in sorted(kinds))
+            raise ValueError(f"members see different planes: {shown or 'there are none'}")
+        self._members = tuple(members)
+        ((self.size, self.field_mm, self.orientation),) = kinds
+
+    def planes(
+        self, hu: NDArray[Any], tiling: Tiling | None = None
+    ) -> Iterator[tuple[int, Probabilities]]:
+        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
+        for parts in zip(*(member.planes(hu, tiling) for member in self._members), strict=True):
+            total = np.zeros_like(parts[0][1])
+            for _, plane in parts:
+                total += plane
+            yield parts[0][0], total / np.float32(len(parts))

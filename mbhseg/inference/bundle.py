@@ -1,0 +1,138 @@
+"""A model that travels alone: one folder, on this machine or on the hub.
+
+model.keras, run.json       the network, and what it was trained on
+calibration.json            its temperature, if one was fitted
+postprocess.json            what validation chose to do to its labels, if anything
+"""
+
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mbhseg.acquire.hub import download_model, upload_model
+from mbhseg.classes import KEYS
+from mbhseg.errors import InputError
+from mbhseg.files import read_json
+from mbhseg.inference.averaging import Ensemble, Planes
+from mbhseg.inference.fit_temperature import FILE as CALIBRATION
+from mbhseg.inference.fit_temperature import stored_temperature
+from mbhseg.inference.predictor import Predictor
+from mbhseg.nn.network.saving import refuse_foreign_code
+from mbhseg.predictions import postprocess
+from mbhseg.predictions.postprocess import Postprocessing
+
+MODEL, RUN, POSTPROCESS = "model.keras", "run.json", "postprocess.json"
+REQUIRED = (MODEL, RUN)
+FILES = (*REQUIRED, CALIBRATION, POSTPROCESS)
+_HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+
+
+def locate(model: str) -> Path:
+    """The folder of a model: a folder here, or `owner/name[@revision]` fetched from the hub.
+
+    A folder that exists comes first. Raises InputError if there is neither, if the hub refuses,
+    or if a fetched model would run code that is not its network's.
+    """
+    path = Path(model)
+    if path.exists():
+        return path if path.is_dir() else path.parent
+    match = _HUB_NAME.fullmatch(model)
+    if not match or model.startswith((".", "/")):
+        raise InputError(
+            model, "no such model folder", "Give a folder, or owner/name@revision of the hub"
+        )
+    folder = download_model(match[1], match[2] or "main", FILES)
+    for name in REQUIRED:
+        if not (folder / name).is_file():
+            raise InputError(model, f"has no {name}", "Publish it by python -m mbhseg publish")
+    refuse_foreign_code(folder / MODEL)
+    return folder
+
+
+def load(
+    models: Sequence[str],
+    *,
+    batch: int = 8,
+    precision: str = "model",
+    mirror: bool = False,
+    calibrated: bool = True,
+    processed: bool = True,
+) -> tuple[Planes, Postprocessing | None]:
+    """One predictor of all the models, and the post-processing that they share.
+
+    `calibrated` uses their temperatures, `processed` what validation chose, where there are such.
+
+    Raises InputError for a model that cannot be loaded or fits no ensemble with the others.
+    """
+    folders = [locate(model) for model in models]
+    members = []
+    for folder in folders:
+        check_versions(folder / RUN)
+        members.append(
+            Predictor.load(
+                folder,
+                batch=batch,
+                precision=precision,
+                mirror=mirror,
+                temperature=stored_temperature(folder) if calibrated else 1.0,
+            )
+        )
+    files = [folder / POSTPROCESS for folder in folders if processed]
+    chosen = [postprocess.read(file) for file in files if file.is_file()]
+    return together(members, models), agreed(chosen)
+
+
+def agreed(choices: Sequence[Postprocessing]) -> Postprocessing | None:
+    """One choice for an ensemble: what most members do, their median sizes; None for none."""
+    if not choices:
+        return None
+    most = sum(choice.reconcile for choice in choices) * 2 > len(choices)
+    return Postprocessing(
+        most, {key: float(np.median([c.min_ml.get(key, 0.0) for c in choices])) for key in KEYS}
+    )
+
+
+def together(members: Sequence[Planes], names: Sequence[str]) -> Planes:
+    """One predictor, or the mean of several; InputError if they see different planes."""
+    if len(members) == 1:
+        return members[0]
+    try:
+        return Ensemble(members)
+    except ValueError as error:
+        raise InputError(" and ".join(names), str(error), "Give models of one recipe") from error
+
+
+def check_versions(run_json: Path) -> None:
+    """Raise InputError if the model was made by a Keras that this one cannot be trusted to read."""
+    try:
+        made = str(read_json(run_json)["versions"]["keras"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # an imported model has none; what is broken is told when it is loaded
+    here = importlib.metadata.version("keras")
+    if _release(made)[:1] != _release(here)[:1] or _release(made) > _release(here):
+        raise InputError(
+            run_json, f"was made by Keras {made}, and here is {here}", f"Install keras>={made}"
+        )
+
+
+def _release(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
+
+
+def publish(folder: str | Path, repo: str, *, private: bool = False, tag: str | None = None) -> str:
+    """Put a model's folder on the hub, as one commit; the commit.
+
+    Only the files of a model go there. Raises InputError if the folder is none, if its model
+    would run code of its own, or if the hub refuses.
+    """
+    folder = Path(folder)
+    for name in REQUIRED:
+        if not (folder / name).is_file():
+            raise InputError(folder, f"has no {name}", "Give the folder of a run's model")
+    refuse_foreign_code(folder / MODEL)
+    files = [folder / name for name in FILES if (folder / name).is_file()]
+    files += [path for path in (folder / "README.md",) if path.is_file()]
+    return upload_model(repo, files, private=private, tag=tag)

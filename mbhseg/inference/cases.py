@@ -1,0 +1,41 @@
+"""Inference over the cases of an archive: the network is loaded once for all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
+from mbhseg.imaging.nifti import image_array
+from mbhseg.inference.predictor import Predictor
+from mbhseg.inspect.archive import Archive
+from mbhseg.predictions.gathering import gather
+from mbhseg.predictions.writing import write_case
+from mbhseg.prepare.slices import Row, find_case
+from mbhseg.runtime.progress import progress
+
+
+def predict_cases(
+    archive_path: str | Path,
+    cases: Sequence[str],
+    predictor: Predictor,
+    out_dir: str | Path,
+    pictures: bool = True,
+    probabilities: bool = False,
+) -> pd.DataFrame:
+    """Predict the cases and write the folder of predictions, whole or not at all.
+
+    `pictures` adds mask and overlay PNGs, `probabilities` a volume of them for each case.
+
+    Returns the manifest: file, bytes, sha256; sorted by file. No case gives an empty folder.
+    Raises InputError for a case that the archive does not hold or that cannot be read.
+    """
+    rows: list[Row] = []
+    with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
+        for case in progress(sorted(cases), label="infer", unit="scans"):
+            scan = archive.nifti(find_case(archive, case).image)
+            hu = image_array(scan)
+            found = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
+            likely = found.probabilities
+            rows += write_case(partial, case, found.labels, scan, pictures, probabilities=likely)
+    return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

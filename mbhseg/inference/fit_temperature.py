@@ -1,0 +1,94 @@
+"""The temperature of a trained model, fitted on its validation cases."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mbhseg.errors import InputError
+from mbhseg.files import read_json
+from mbhseg.imaging.nifti import image_array
+from mbhseg.inference.averaging import Planes
+from mbhseg.inspect.archive import Archive
+from mbhseg.metrics.calibration import REGION_MM, region_of
+from mbhseg.predictions import temperature
+from mbhseg.predictions.temperature import Voxels
+from mbhseg.prepare.slices import find_case
+from mbhseg.runtime.progress import progress
+
+FILE = "calibration.json"
+MOST_VOXELS = 200_000  # of a case; more say no more
+
+
+def calibrate(archive_path: str | Path, cases: Sequence[str], predictor: Planes) -> dict[str, Any]:
+    """Fit the temperature of a predictor that has none yet, on cases of an archive.
+
+    The voxels are those within 10 mm of what any rater drew, each with every rater's label: what
+    is far from any bleed is easy, and would only tell so. Of very many, every few are taken.
+
+    Returns temperature, cases, region_mm, and loss and calibration error before and after.
+    Raises InputError if a case cannot be read, or if none has a hemorrhage.
+    """
+    with Archive(archive_path) as archive:
+        voxels = [
+            case_voxels(archive, case, predictor)
+            for case in progress(sorted(cases), label="calibrate", unit="scans")
+        ]
+    found = temperature.fit(voxels)
+    return {
+        "temperature": found,
+        "cases": len(cases),
+        "region_mm": REGION_MM,
+        **{
+            name: {"before": measure(voxels, 1.0), "after": measure(voxels, found)}
+            for name, measure in (
+                ("loss", temperature.loss),
+                ("calibration_error", temperature.calibration_error),
+            )
+        },
+    }
+
+
+def case_voxels(archive: Archive, case: str, predictor: Planes) -> Voxels:
+    """The case's voxels as `calibrate` takes them; none if no rater drew anything.
+
+    Raises InputError if the case cannot be read.
+    """
+    files = find_case(archive, case)
+    scan = archive.nifti(files.image)
+    hu = image_array(scan)
+    raters = [archive.labels(member).volume() for member in files.labels.values()]
+    drawn = np.zeros(hu.shape, bool, order="F")
+    for labels in raters:
+        drawn |= labels != 0
+    region = region_of(drawn, scan.affine)
+    region = region[:: max(1, len(region) // MOST_VOXELS)]
+    plane_size = hu.shape[0] * hu.shape[1]
+    parts: list[Any] = [np.zeros((0, 6), np.float32)]
+    for z, plane in predictor.planes(hu):
+        start, stop = np.searchsorted(region, (z * plane_size, (z + 1) * plane_size))
+        flat = plane.reshape(plane_size, -1, order="F")
+        parts.append(flat[region[start:stop] - z * plane_size])
+    chosen = np.stack([volume.ravel(order="F")[region] for volume in raters])
+    return Voxels(np.concatenate(parts), chosen)
+
+
+def stored_temperature(folder: str | Path) -> float:
+    """The temperature that lies beside a model, 1 if there is none.
+
+    Raises InputError if the file is broken.
+    """
+    path = Path(folder) / FILE
+    return read_temperature(path) if path.is_file() else 1.0
+
+
+def read_temperature(path: str | Path) -> float:
+    """The temperature in a file that `calibrate` filled; InputError if it is none."""
+    try:
+        value = float(read_json(path)["temperature"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"holds no temperature ({error!r})", "Calibrate again") from error
+    if not value > 0:
+        raise InputError(path, f"temperature {value} is not positive", "Calibrate again")
+    return value

@@ -1,0 +1,1 @@
+"""The archive, and what quality control finds in it."""

@@ -1,0 +1,1 @@
+"""What belongs to the reference project: its weight files, and its score."""

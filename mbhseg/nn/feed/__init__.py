@@ -1,0 +1,1 @@
+"""What a training is fed with: decoded slices, drawn, augmented, in batches."""

@@ -1,0 +1,47 @@
+"""Predictions of other systems taken over, so that they are scored and shown as our own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mbhseg.errors import InputError
+from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
+from mbhseg.inspect.archive import Archive
+from mbhseg.predictions.reading import read_fitting
+from mbhseg.predictions.writing import case_file, write_case
+from mbhseg.prepare.slices import Row, find_case
+
+
+def adopt(
+    archive_path: str | Path,
+    cases: Sequence[str],
+    folder: str | Path,
+    out_dir: str | Path,
+    pictures: bool = True,
+) -> pd.DataFrame:
+    """Copy the cases' label volumes from `folder`/<case>.nii.gz to a folder of predictions.
+
+    Labels 0..5 of any number type are taken, in the scan's shape and affine; they are written as
+    `predictions.write_case` does. Files of other cases are passed over.
+
+    Returns the manifest: file, bytes, sha256; sorted by file. Raises InputError naming the first
+    case that is missing and how many more, or a volume that does not fit its scan or holds
+    something other than labels; nothing is written then.
+    """
+    source = Path(folder)
+    missing = [case for case in sorted(cases) if not (source / case_file(case)).is_file()]
+    if missing:
+        more = f", nor of {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            source,
+            f"has no prediction of test case {missing[0]}{more}",
+            f"Add {case_file(missing[0])}; a case without a bleed needs an empty volume",
+        )
+    rows: list[Row] = []
+    with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
+        for case in sorted(cases):
+            scan = archive.nifti(find_case(archive, case).image)
+            labels = read_fitting(source / case_file(case), scan.shape[:3], scan.affine)
+            rows += write_case(partial, case, labels, scan, pictures)
+    return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

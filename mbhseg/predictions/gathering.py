@@ -1,0 +1,57 @@
+"""What a network says about a volume, gathered plane by plane: labels, and how sure it is."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.classes import FOREGROUND
+from mbhseg.predictions.writing import FULL, probability_bytes
+
+Bytes = NDArray[np.uint8]
+
+
+class Outcome(NamedTuple):
+    """A prediction on the voxels [x, y, z] of the turned scan.
+
+    labels: 0..5. confidence: the probability of the network's own choice, 255 for 1. entropy: of
+    the six probabilities, 0 where one is certain, 255 where all are alike; or None.
+    probabilities: [x, y, z, 5] of EDH..SDH, 255 for 1; or None.
+    """
+
+    labels: Bytes
+    confidence: Bytes
+    entropy: Bytes | None
+    probabilities: Bytes | None
+
+
+def gather(
+    planes: Iterable[tuple[int, NDArray[np.float32]]],
+    shape: tuple[int, ...],
+    *,
+    entropy: bool = False,
+    probabilities: bool = False,
+) -> Outcome:
+    """Put together what a predictor gives plane by plane: z and probabilities [x, y, 6]."""
+    labels, confidence = (np.zeros(shape, np.uint8, order="F") for _ in range(2))
+    unsure = np.zeros(shape, np.uint8, order="F") if entropy else None
+    likely = np.zeros((*shape, len(FOREGROUND)), np.uint8, order="F") if probabilities else None
+    for z, plane in planes:
+        likeliest = plane.argmax(axis=-1)
+        labels[:, :, z] = likeliest
+        # `max` along so short an axis takes ten times as long
+        sure = np.take_along_axis(plane, likeliest[..., None], axis=-1)[..., 0]
+        confidence[:, :, z] = np.rint(sure * np.float32(FULL))
+        if unsure is not None:
+            unsure[:, :, z] = np.rint(normalised_entropy(plane) * np.float32(FULL))
+        if likely is not None:
+            likely[:, :, z] = probability_bytes(plane)
+    return Outcome(labels, confidence, unsure, likely)
+
+
+def normalised_entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """-sum p ln p / ln C over the last axis of length C, 0 to 1."""
+    p = np.clip(probabilities, 1e-12, 1.0)
+    entropy = -(p * np.log(p)).sum(axis=-1) / np.log(np.float32(probabilities.shape[-1]))
+    return np.asarray(np.clip(entropy, 0, 1), np.float32)

@@ -1,0 +1,73 @@
+"""Post-processing of predicted labels.
+
+`mbhseg.evaluation.choose_postprocess` chooses its settings on validation.
+
+Two steps, in this order:
+- reconcile: EDH and SDH lie on either side of the dura and look alike, so one bleed is often
+  predicted as both; a component of the two together becomes what most of it is;
+- min_ml: components of a class that are smaller become background.
+Components are 26-connected.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.errors import InputError
+from mbhseg.files import read_json
+from mbhseg.metrics.lesions import lesions_of
+
+Labels = NDArray[np.uint8]
+EXTRA_AXIAL = ("EDH", "SDH")
+
+
+class Postprocessing(NamedTuple):
+    """What is done to predicted labels: see the module. `min_ml` in ml by class, 0 keeps all."""
+
+    reconcile: bool
+    min_ml: Mapping[str, float]
+
+    def apply(self, labels: Labels, ml: float) -> Labels:
+        """The labels uint8 [x, y, z] after both steps; `ml` is the volume of a voxel in ml."""
+        result = reconciled(labels) if self.reconcile else labels.copy(order="K")
+        for c in FOREGROUND:
+            smallest = self.min_ml.get(c.key, 0.0)
+            if smallest > 0:
+                lesions = lesions_of(result == c.label)
+                small = np.append(False, lesions.voxels * ml < smallest)
+                result[lesions.box][small[lesions.labels]] = 0
+        return result
+
+
+def read(path: str | Path) -> Postprocessing:
+    """The choice that `selection.run` wrote; InputError if the file is none."""
+    try:
+        chosen = read_json(path)
+        min_ml = {key: float(chosen["min_ml"][key]) for key in KEYS}
+        return Postprocessing(bool(chosen["reconcile"]), min_ml)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"holds no choice ({error!r})", "Run evaluate again") from error
+
+
+def reconciled(labels: Labels) -> Labels:
+    """Give each component of EDH and SDH together the label that most of its voxels have.
+
+    A tie stays as it is. The input [x, y, z] is left alone.
+    """
+    result = labels.copy(order="K")
+    edh, sdh = (next(c.label for c in FOREGROUND if c.key == key) for key in EXTRA_AXIAL)
+    lesions = lesions_of((labels == edh) | (labels == sdh))
+    n = len(lesions.voxels) + 1
+    part = result[lesions.box]
+    excess = np.zeros(n, np.int64)  # voxels of SDH over those of EDH
+    excess += np.bincount(lesions.labels[part == sdh], minlength=n)
+    excess -= np.bincount(lesions.labels[part == edh], minlength=n)
+    excess[0] = 0
+    by_voxel = excess[lesions.labels]
+    part[by_voxel > 0] = sdh
+    part[by_voxel < 0] = edh
+    return result

@@ -1,0 +1,77 @@
+"""Predictions read back to be scored, held against the scan that they are of."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.classes import FOREGROUND
+from mbhseg.errors import InputError
+from mbhseg.evaluation.agreement import RatedCase
+from mbhseg.imaging.nifti import load_labels
+from mbhseg.imaging.plane_stream import open_volume, readable
+from mbhseg.predictions.writing import PROBABILITIES, case_file
+
+AFFINE_TOLERANCE_MM = 1e-3
+
+
+def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
+    """The predicted labels [x, y, z] of a case, from `<folder>/<case>.nii.gz`.
+
+    Raises InputError if there is none, or if its shape, or any entry of its affine by more
+    than 1e-3 mm, is not the scan's.
+    """
+    path = Path(folder) / case_file(rated.case)
+    if not path.is_file():
+        raise InputError(path, "no prediction for this case", "Predict every case of the subset")
+    return read_fitting(path, next(iter(rated.labels.values())).shape, rated.affine)
+
+
+def read_fitting(
+    path: Path, shape: tuple[int, ...], scan_affine: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """The labels uint8 [x, y, z] of a file that must lie in the scan's grid.
+
+    Raises InputError as `read_prediction`, and if a value is no label.
+    """
+    labels, affine = load_labels(path)
+    if labels.shape != shape:
+        raise InputError(
+            path, f"shape {labels.shape} is not the scan's {shape}", "Predict in the scan's grid"
+        )
+    offset = np.abs(affine - scan_affine).max()
+    if not offset <= AFFINE_TOLERANCE_MM:
+        raise InputError(
+            path,
+            f"affine is off the scan's by {offset:.3g} mm",
+            "Write predictions with the scan's own affine",
+        )
+    return labels
+
+
+def has_probabilities(folder: str | Path) -> bool:
+    """Whether a folder of predictions holds probability volumes as well."""
+    return (Path(folder) / PROBABILITIES).is_dir()
+
+
+def read_probabilities(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
+    """The probabilities uint8 [x, y, z, 5] of EDH..SDH of a case, 255 for 1.
+
+    Raises InputError if there are none, or if they are not of the scan's shape as
+    `predictions.write_case` writes them.
+    """
+    path = Path(folder) / PROBABILITIES / case_file(rated.case)
+    if not path.is_file():
+        raise InputError(path, "no probabilities for this case", "Predict every case of the subset")
+    with readable(str(path)):
+        source = open_volume(path.read_bytes())
+        voxels = source._replace(scale=None).read_volume()  # the bytes as they are stored
+        source.finish()
+    expected = (*next(iter(rated.labels.values())).shape, len(FOREGROUND))
+    if voxels.dtype != np.uint8 or voxels.shape != expected:
+        raise InputError(
+            path,
+            f"{voxels.dtype.name} of shape {voxels.shape} is not uint8 of {expected}",
+            "Predict again",
+        )
+    return voxels

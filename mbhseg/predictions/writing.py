@@ -1,0 +1,124 @@
+"""Predictions on disk: a label volume in the scan's own geometry, and pictures of its slices.
+
+Layout of a folder of predictions:
+    <case>.nii.gz                        uint8 labels 0..5 [x, y, z]
+    probabilities/<case>.nii.gz          uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255, if asked for
+    png/masks/<case>_<zzz>.png           the RGB colour code, exact
+    png/overlays/<case>_<zzz>.png        the same on the windowed CT, to look at
+Pictures have the scan's matrix, not the network's, and lie in display orientation.
+"""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.classes import CLASSES
+from mbhseg.errors import InputError
+from mbhseg.imaging.nifti import (
+    image_array,
+    labels_like,
+    load_labels,
+    nifti_bytes,
+    scaled_nifti_bytes,
+)
+from mbhseg.imaging.overlays import overlay
+from mbhseg.imaging.png import encode_png
+from mbhseg.imaging.windows import Window, to_grey
+from mbhseg.prepare.rasterize import encode_mask, read_mask
+from mbhseg.prepare.slices import Row, from_display, save, slice_name, to_display
+
+__all__ = [
+    "FULL",
+    "MASKS",
+    "OVERLAYS",
+    "PROBABILITIES",
+    "WINDOW",
+    "case_file",
+    "load_labels",
+    "probability_bytes",
+    "read_masks",
+    "write_case",
+]
+
+PROBABILITIES = "probabilities"
+FULL = 255  # a probability of 1
+MASKS = "png/masks"
+OVERLAYS = "png/overlays"
+WINDOW = Window("brain", 40, 80)  # the usual window to read a head CT in
+
+
+def case_file(case: str) -> str:
+    """File name of a case's label volume."""
+    return f"{case}.nii.gz"
+
+
+def write_case(
+    folder: str | Path,
+    case: str,
+    labels: NDArray[np.uint8],
+    scan: nib.Nifti1Image,
+    pictures: bool = True,
+    window: Window = WINDOW,
+    probabilities: NDArray[np.uint8] | None = None,
+) -> list[Row]:
+    """Write one case's prediction into `folder`, which becomes visible as a whole later.
+
+    Args:
+        folder: is made if need be, with the folders of the pictures.
+        case: the case's id.
+        labels: uint8 0..5 [x, y, z], of the scan's shape.
+        scan: gives the geometry (affine, qform, sform and their codes) and the grey of overlays.
+        pictures: write mask and overlay PNGs of every plane too.
+        window: of the overlays' grey.
+        probabilities: uint8 [x, y, z, 5] of EDH..SDH, 255 for 1 (`probability_bytes`), written too.
+
+    Returns the rows of the manifest (file relative to `folder`, bytes, sha256), the volume first.
+    Raises ValueError if the shapes differ or a label is none.
+    """
+    if labels.max(initial=0) >= len(CLASSES):
+        raise ValueError(f"label {labels.max()} is outside 0..{len(CLASSES) - 1}")
+    volume = nifti_bytes(labels_like(labels, scan))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [save(folder, case_file(case), volume)]
+    if probabilities is not None:
+        (folder / PROBABILITIES).mkdir(exist_ok=True)
+        data = scaled_nifti_bytes(probabilities, scan, 1 / FULL)
+        rows.append(save(folder, f"{PROBABILITIES}/{case_file(case)}", data))
+    if not pictures:
+        return rows
+    for name in (MASKS, OVERLAYS):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    grey = to_grey(image_array(scan), window)
+    for plane in range(labels.shape[2]):
+        shown, below = to_display(labels[:, :, plane]), to_display(grey[:, :, plane])
+        file = slice_name(case, plane)
+        rows.append(save(folder, f"{MASKS}/{file}", encode_mask(shown)))
+        rows.append(save(folder, f"{OVERLAYS}/{file}", encode_png(overlay(below, shown))))
+    return rows
+
+
+def probability_bytes(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The bytes 0..255 of hemorrhage probabilities: [..., 6] with background to [..., 5] without.
+
+    Background is what is missing to 1. Values are rounded, so a probability is off by .002 at most.
+    """
+    return np.rint(probabilities[..., 1:] * np.float32(FULL)).astype(np.uint8)
+
+
+def read_masks(folder: str | Path, case: str, n_planes: int) -> NDArray[np.uint8]:
+    """The labels uint8 [x, y, z] of a case, put together again from its mask PNGs.
+
+    Raises InputError if a plane is missing, of another size, or of a colour that is no class.
+    """
+    planes: list[NDArray[np.uint8]] = []
+    for plane in range(n_planes):
+        path = Path(folder) / MASKS / slice_name(case, plane)
+        labels = from_display(read_mask(path))
+        if planes and labels.shape != planes[0].shape:
+            size = " x ".join(str(n) for n in planes[0].shape)
+            raise InputError(path, f"is not {size} pixels as the first plane", "Predict again")
+        planes.append(labels)
+    return np.stack(planes, axis=-1) if planes else np.zeros((0, 0, 0), np.uint8)

@@ -1,0 +1,171 @@
+"""The data set in other tools' formats: the seed's zip of images and masks, and nnU-Net v2 raw."""
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from mbhseg.classes import CLASSES
+from mbhseg.errors import InputError
+from mbhseg.files import atomic_dir, atomic_file, manifest_of, write_json
+from mbhseg.imaging.nifti import label_array, labels_like, nifti_bytes, parse_nifti
+from mbhseg.inspect.archive import Archive, CaseFiles
+from mbhseg.prepare.consensus import consensus
+from mbhseg.prepare.dataset import KINDS
+from mbhseg.split.partition import SUBSETS, members
+
+NNUNET_NAME = re.compile(r"Dataset[0-9]{3}_[A-Za-z0-9_-]+")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
+_GZIP = b"\x1f\x8b"
+
+
+def image_mask_zip(manifest: pd.DataFrame, root: str | Path, out_zip: str | Path, top: str) -> None:
+    """Write the seed's ImageMask-Dataset zip: <top>/{train,valid,test}/{images,masks}/*.png.
+
+    `manifest` is dataset.tsv, whose paths are relative to `root`. The PNGs are stored as they
+    are; names are sorted and times fixed, so equal data sets are equal zips, byte for byte.
+
+    Raises InputError for a PNG that is gone or is not the one of the manifest.
+    """
+    with atomic_file(out_zip) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for subset in SUBSETS:
+            for kind in KINDS:
+                archive.writestr(_entry(f"{top}/{subset}/{kind}/", 0o40755, 0x10), b"")
+            rows = manifest[manifest["subset"] == subset]
+            for column, kind in zip(("image", "mask"), KINDS, strict=True):
+                for name, digest in sorted(
+                    zip(rows[column], rows[f"{column}_sha256"], strict=True)
+                ):
+                    path = Path(root) / name
+                    entry = _entry(f"{top}/{subset}/{kind}/{path.name}", 0o100644)
+                    archive.writestr(entry, _checked(path, digest))
+
+
+def _entry(name: str, mode: int, dos: int = 0) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _EPOCH)  # stored: PNGs do not shrink further
+    entry.create_system = 3  # Unix, whichever system writes it
+    entry.external_attr = mode << 16 | dos
+    return entry
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(path, "is gone", "Build the data set again") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError(path, "is not as in dataset.tsv", "Build the data set again")
+    return data
+
+
+def nnunet_name(dataset_id: int, name: str) -> str:
+    """The folder name of a data set in nnUNet_raw; ValueError if nnU-Net would not take it."""
+    folder = f"Dataset{dataset_id:03d}_{name}"
+    if dataset_id < 1 or not NNUNET_NAME.fullmatch(folder):
+        raise ValueError(f"{folder} is not Dataset<001..999>_<name>")
+    return folder
+
+
+def nnunet(
+    archive_path: str | Path,
+    folds: Sequence[pd.DataFrame],
+    out_dir: str | Path,
+    *,
+    method: str,
+    ties: str,
+    rater: int | None = None,
+) -> pd.DataFrame:
+    """Write the data set in nnU-Net v2's raw format, with this project's splits.
+
+    Args:
+        archive_path: the archive of all scans.
+        folds: all fold tables; they share one test set.
+        out_dir: the folder to make; its name is as `nnunet_name` makes it.
+        method: how the raters become one label volume, with `ties` and `rater`; see
+            `mbhseg.prepare.consensus.consensus`.
+
+    Training and validation cases go to imagesTr/<case>_0000.nii.gz and labelsTr/<case>.nii.gz,
+    test cases to imagesTs and labelsTs. Images are the archive's own bytes; labels are uint8
+    0..5 in the same geometry. splits_final.json has the folds in order; nnU-Net's planning
+    copies it to where its training looks for it. The volumes keep their matrix and spacing:
+    nnU-Net resamples by itself.
+
+    Returns the manifest of the folder (file, bytes, sha256). Raises InputError for a case that is
+    not in the archive, a split by slice, and a split without training cases; ValueError for
+    folds that do not share one test set and for a name that nnU-Net would not take.
+    """
+    out_dir = Path(out_dir)
+    if not NNUNET_NAME.fullmatch(out_dir.name):
+        raise ValueError(f"{out_dir.name} is not Dataset<001..999>_<name>")
+    splits, test = _case_lists(folds)
+    training = sorted({case for fold in splits for part in fold.values() for case in part})
+    sheared = False
+    with atomic_dir(out_dir) as partial, Archive(archive_path) as archive:
+        for cases, suffix in ((training, "Tr"), (test, "Ts")):
+            images, labels = partial / f"images{suffix}", partial / f"labels{suffix}"
+            images.mkdir()
+            labels.mkdir()
+            for case in cases:
+                files = _files_of(archive, case)
+                data = archive.read(files.image)
+                scan = parse_nifti(data, files.image)
+                drawn = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
+                volume = consensus(drawn, method, ties, rater, where=case)
+                whole = data if data.startswith(_GZIP) else nifti_bytes(scan)
+                (images / f"{case}_0000.nii.gz").write_bytes(whole)
+                (labels / f"{case}.nii.gz").write_bytes(nifti_bytes(labels_like(volume, scan)))
+                sheared |= is_sheared(scan)
+        write_json(partial / "dataset.json", _description(len(training), sheared))
+        write_json(partial / "splits_final.json", splits)
+    return manifest_of(out_dir)
+
+
+def _case_lists(folds: Sequence[pd.DataFrame]) -> tuple[list[dict[str, list[str]]], list[str]]:
+    """nnU-Net's list of folds, and the test cases."""
+    if any("slice" in table for table in folds):
+        raise InputError(
+            "split.by", "slice cannot be exported, nnU-Net splits by case", "Set it to patient"
+        )
+    test = sorted(members(folds[0], "test"))
+    if any(sorted(members(table, "test")) != test for table in folds):
+        raise ValueError("the folds have different test sets")
+    splits = [
+        {"train": sorted(members(table, "train")), "val": sorted(members(table, "valid"))}
+        for table in folds
+    ]
+    if not all(fold["train"] for fold in splits):
+        raise InputError(
+            "split", "has no training cases, which nnU-Net needs", "Export another data set"
+        )
+    return splits, test
+
+
+def _files_of(archive: Archive, case: str) -> CaseFiles:
+    if case not in archive.cases:
+        raise InputError(archive.path, f"has no case {case}", "Run inspect and split again")
+    return archive.cases[case]
+
+
+def _description(n_training: int, sheared: bool) -> dict[str, Any]:
+    description = {
+        "channel_names": {"0": "CT"},  # nnU-Net's own name for its CT normalisation
+        "labels": {c.key: c.label for c in CLASSES},
+        "numTraining": n_training,
+        "file_ending": ".nii.gz",
+    }
+    if sheared:  # nnU-Net's default reader, SimpleITK, refuses such an affine or reads another
+        description["overwrite_image_reader_writer"] = "NibabelIO"
+    return description
+
+
+def is_sheared(scan: nib.Nifti1Image) -> bool:
+    """Whether the axes are not at right angles, as an uncorrected gantry tilt leaves them."""
+    axes = np.asarray(scan.affine, np.float64)[:3, :3]
+    axes = axes / np.linalg.norm(axes, axis=0)
+    return not np.allclose(axes.T @ axes, np.eye(3), atol=1e-5)  # SimpleITK's limit lies just above

@@ -1,0 +1,1 @@
+"""How a job runs: errors as one line, processes, progress."""

@@ -1,0 +1,194 @@
+"""Scans of a lab's own through a trained model: read, predict and write at the same time."""
+
+import contextlib
+import logging
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mbhseg.errors import InputError, disk_errors
+from mbhseg.files import write_table
+from mbhseg.imaging.nifti import voxel_ml
+from mbhseg.imaging.orientation import turn_of
+from mbhseg.inference.averaging import Planes
+from mbhseg.inference.tiling import Fit, plan
+from mbhseg.predictions.gathering import Outcome, gather
+from mbhseg.predictions.postprocess import Postprocessing
+from mbhseg.runtime.progress import progress
+from mbhseg.scans import outcome, outputs
+from mbhseg.scans.discovery import Found
+from mbhseg.scans.failures import Failure, failed_table
+from mbhseg.scans.layout import FAILED, VOLUMES
+from mbhseg.scans.scan import Scan, check
+
+log = logging.getLogger(__name__)
+
+Rows = dict[str, list[dict[str, object]]]  # of volumes.csv, by scan
+_AHEAD = 1  # scans read before their turn, and predicted ones that wait to be written
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How scans are predicted: what is written, and what is done on the way.
+
+    `low_confidence` is the mean probability below which a class is flagged, `fit` how planes come
+    to the network's size (`mbhseg.inference.tiling`), `intensity` whether values that cannot
+    be HU are refused, `postprocessing` what was chosen on validation.
+    """
+
+    wanted: outputs.Wanted = field(default_factory=outputs.Wanted)
+    low_confidence: float = 0.6
+    fit: Fit = "auto"
+    intensity: bool = True
+    postprocessing: Postprocessing | None = None
+
+    @classmethod
+    def of(cls, inference: Mapping[str, Any], postprocessing: Postprocessing | None) -> "Settings":
+        """The settings of the config's `inference` object."""
+        return cls(
+            wanted=outputs.Wanted(
+                pictures=inference["overlays"],
+                mosaics=inference["mosaics"],
+                animations=inference["animations"],
+                probabilities=inference["probabilities"],
+                entropy=inference["entropy"],
+                dicom_seg=inference["dicom_seg"],
+                viewer=inference["report"],
+            ),
+            low_confidence=inference["low_confidence"],
+            fit=inference["fit"],
+            intensity=not inference["any_intensity"],
+            postprocessing=postprocessing,
+        )
+
+
+def predict_scans(
+    found: Sequence[Found],
+    predictor: Planes,
+    folder: str | Path,
+    settings: Settings,
+    failures: Sequence[Failure] = (),
+) -> tuple[pd.DataFrame, list[Failure]]:
+    """Predict the scans one by one into `folder`; volumes.csv and failed.tsv list them all.
+
+    A scan whose reading or writing fails is one more failure, and the others go on. At any moment
+    one scan is read, one predicted and one written. A scan's files appear together when it is done,
+    its labels last; interrupted (KeyboardInterrupt), the finished scans stay, listed in the tables.
+
+    Returns the rows of volumes.csv and the failures, those given first. Raises InputError if the
+    folder cannot be written.
+    """
+    folder = Path(folder)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    done: Rows = {}
+    failed = list(failures)
+    try:
+        _run(found, predictor, folder, settings, done, failed)
+    finally:
+        rows = [row for name in sorted(done) for row in done[name]]
+        table = pd.DataFrame(rows, columns=list(outcome.COLUMNS))
+        write_table(folder / VOLUMES, table)
+        write_table(folder / FAILED, failed_table(failed))
+    return table, failed
+
+
+def _run(
+    found: Sequence[Found],
+    predictor: Planes,
+    folder: Path,
+    settings: Settings,
+    done: Rows,
+    failed: list[Failure],
+) -> None:
+    writing: deque[tuple[str, Future[None]]] = deque()
+
+    def settle(limit: int) -> None:
+        while len(writing) > limit:
+            name, future = writing.popleft()
+            with _failing(name, failed):
+                future.result()
+
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+        try:
+            for scan in _read_ahead(found, reader, settings.intensity, failed):
+                turn = turn_of(scan.image.shape, scan.affine, predictor.orientation, scan.measured)
+                hu = turn.there(scan.hu)
+                tiling = plan(hu, turn.field_mm, predictor.size, predictor.field_mm, settings.fit)
+                result = gather(
+                    predictor.planes(hu, tiling),
+                    hu.shape,
+                    entropy=settings.wanted.entropy,
+                    probabilities=settings.wanted.probabilities,
+                )
+                job = writer.submit(_finish, folder, scan, turn, result, settings, done)
+                writing.append((scan.name, job))
+                settle(_AHEAD)
+        finally:
+            settle(0)  # what was predicted is written, also on the way out
+
+
+def _read_ahead(
+    found: Sequence[Found], reader: ThreadPoolExecutor, intensity: bool, failed: list[Failure]
+) -> Iterator[Scan]:
+    """The scans in their order, the next being read while one is used; bad ones are failures."""
+    waiting: deque[tuple[str, Future[Scan]]] = deque()
+    coming = iter(found)
+    for _ in progress(found, label="infer", unit="scans"):
+        while len(waiting) <= _AHEAD and (scan := next(coming, None)) is not None:
+            waiting.append((scan.name, reader.submit(_read, scan, intensity)))
+        name, future = waiting.popleft()
+        with _failing(name, failed):
+            yield future.result()
+
+
+def _read(found: Found, intensity: bool) -> Scan:
+    scan = found.read()
+    return check(scan, intensity=intensity and scan.kind != "png")
+
+
+def _finish(
+    folder: Path,
+    scan: Scan,
+    turn: "outputs.Turn",
+    result: Outcome,
+    settings: Settings,
+    done: Rows,
+) -> None:
+    """Write the scan's files and note its rows of volumes.csv; no interrupt comes in between."""
+    ml = voxel_ml(scan.affine) if scan.measured else float("nan")
+    result = outcome.processed(result, settings.postprocessing, ml)
+    with disk_errors(folder), _gathered(folder) as partial:
+        outputs.write(partial, scan, turn, result, settings.wanted)
+    done[scan.name] = outcome.rows(scan.name, result, ml, settings.low_confidence)
+
+
+@contextlib.contextmanager
+def _gathered(folder: Path) -> Iterator[Path]:
+    """A folder whose files move to `folder` in the end, those at its top last."""
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    try:
+        yield partial
+        files = [path.relative_to(partial) for path in partial.rglob("*") if path.is_file()]
+        for name in sorted(files, key=lambda name: (-len(name.parts), name)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).replace(folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _failing(name: str, failed: list[Failure]) -> Iterator[None]:
+    """Turn an InputError into a failure and a line in the log."""
+    try:
+        yield
+    except InputError as error:
+        log.error("%s: %s", name, error)
+        failed.append(Failure.of(name, error))

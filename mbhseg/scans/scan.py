@@ -1,0 +1,124 @@
+"""One scan as the rest of the program sees it, whatever file it came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from mbhseg.errors import InputError
+from mbhseg.imaging import geometry
+from mbhseg.imaging.nifti import image_array
+from mbhseg.inspect import checks
+
+Kind = Literal["nifti", "itk", "npy", "png", "dicom", "zip"]
+SMALLEST = 32  # pixels along a side; a plane of fewer shows no anatomy
+_ANY_MM = (0.02, 50.0)  # beyond, the unit is wrong
+_WHOLE = (np.int16, np.int32)  # what NIfTI holds and every viewer opens
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT volume in HU with what is needed to write labels on its voxels.
+
+    name: names every output. where: how messages name the source. kind: the format read.
+    image: HU [x, y, z] and the geometry that outputs take over: affine to mm (RAS+), qform,
+        sform and their codes. Without geometry in the source it is a stand-in, and `measured` is
+        False: there are no millimetres and no ml.
+    dicom: the headers of a DICOM series, one a plane in the order of z, or the one of a
+        multi-frame object, `frames` being the planes' frames in it; empty for other formats.
+    """
+
+    name: str
+    where: str
+    kind: Kind
+    image: nib.Nifti1Image
+    measured: bool = True
+    dicom: tuple[Any, ...] = ()
+    frames: tuple[int, ...] = ()
+
+    @property
+    def hu(self) -> NDArray[Any]:
+        """HU values [x, y, z], in the stored type or float32."""
+        return image_array(self.image)
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Voxel indices to mm, 4 x 4, RAS+."""
+        return np.asarray(self.image.affine, np.float64)
+
+
+def check(scan: Scan, *, intensity: bool = True) -> Scan:
+    """The scan itself, if a network for head CT can say something about it.
+
+    `intensity`: also refuse values that cannot be HU of a head, such as those of MR.
+    Raises InputError, in one line, for a volume that is not 3-D, has few pixels, voxels that are
+    not finite, no extent in space, or such values.
+    """
+    shape = tuple(scan.image.shape)
+    shown = " x ".join(map(str, shape))
+    if len(shape) != 3:
+        raise InputError(scan.where, f"has {len(shape)} axes ({shown})", "Give a volume of three")
+    if sorted(shape)[1] < SMALLEST:
+        raise InputError(scan.where, f"is tiny ({shown} voxels)", "Give the whole scan")
+    if geometry.is_degenerate(scan.affine):
+        raise InputError(scan.where, "the affine maps the scan to no volume", "Convert it again")
+    steps = geometry.spacing(scan.affine)
+    if scan.measured and not all(_ANY_MM[0] <= step <= _ANY_MM[1] for step in steps):
+        sizes = " x ".join(f"{step:.4g}" for step in steps)
+        raise InputError(scan.where, f"voxels of {sizes} mm", "Check the unit, convert it again")
+    hu = scan.hu
+    if hu.dtype.kind == "f" and not (finite := np.isfinite(hu)).all():
+        count = hu.size - int(finite.sum())
+        raise InputError(
+            scan.where, f"{count:,} voxels are not finite", "Set them to the padding, -1024"
+        )
+    if intensity:
+        for remark in checks.check_intensity(hu, float(hu.min()), float(hu.max())):
+            if remark.severity == "error":
+                raise InputError(scan.where, remark.what, remark.remedy)
+    return scan
+
+
+def image_of(hu: NDArray[Any], affine: NDArray[Any]) -> nib.Nifti1Image:
+    """An image in scanner coordinates of HU [x, y, z] and an affine in mm (RAS+).
+
+    A sheared affine, as a tilted gantry has it, goes into the sform alone: the qform cannot say it.
+    """
+    image = nib.Nifti1Image(compact(hu), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)
+    if geometry.is_orthogonal(affine):
+        image.set_qform(affine, code=1)
+    else:
+        image.set_qform(None, code=0)
+    return image
+
+
+def from_lps(
+    columns: Sequence[Sequence[float]] | NDArray[Any], origin: Sequence[float] | NDArray[Any]
+) -> NDArray[np.float64]:
+    """The affine to RAS+ of voxel steps (columns x, y, z of a 3 x 3) and origin in LPS+ mm.
+
+    DICOM and ITK count to the patient's left and back, NIfTI to the right and front.
+    """
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = np.asarray(columns, float), np.asarray(origin, float)
+    return np.diag((-1.0, -1.0, 1.0, 1.0)) @ affine
+
+
+def compact(values: NDArray[Any]) -> NDArray[Any]:
+    """The values as int16, int32 or float32, the smallest of the first two that holds them.
+
+    Floating-point values become float32; an array that has its type already is not copied.
+    """
+    if values.dtype.kind == "f":
+        return values.astype(np.float32, copy=False)
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for dtype in _WHOLE:
+        limits = np.iinfo(dtype)
+        if limits.min <= low and high <= limits.max:
+            return values.astype(dtype, copy=False)
+    return values.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Which patients train, validate and test."""

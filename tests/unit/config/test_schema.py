@@ -1,0 +1,186 @@
+"""The configuration refuses what it does not know, and says what it would have understood."""
+
+import copy
+import re
+
+import pytest
+import yaml
+
+from mbhseg.config import schema as settings
+from mbhseg.config.run_names import Run
+
+
+@pytest.fixture(scope="module")
+def default(repo):
+    return yaml.safe_load((repo / "config" / "config.yaml").read_text())
+
+
+@pytest.fixture
+def schemas(repo):
+    return repo / "config" / "schemas"
+
+
+def changed(config, path, value):
+    config = copy.deepcopy(config)
+    *above, last = path.split(".")
+    node = config
+    for key in above:
+        node = node[key]
+    node[last] = value
+    return config
+
+
+def test_the_networks_environment_follows_the_config(default):
+    assert settings.train_env(default) == "train"
+    assert settings.train_env(changed(default, "envs.train", "gpu")) == "train-gpu"
+
+
+def test_the_default_is_valid(default, schemas):
+    settings.check(default, schemas)
+
+
+@pytest.mark.parametrize("preset", ["demo", "seed"])
+def test_the_presets_are_valid(default, schemas, repo, preset):
+    preset = yaml.safe_load((repo / "config" / f"{preset}.yaml").read_text())
+    settings.check(settings.merged(default, preset), schemas)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("slices.sise", 256, "slices.sise is not a key. Did you mean size?"),
+        ("shard", 4, "shard is not a key. Did you mean shards?"),
+        ("raters.method", "majorty", "raters.method is 'majorty'. Did you mean majority?"),
+        ("training.optimizer.learning_rat", 1, "Did you mean learning_rate?"),
+        (
+            "slices.channels",
+            ["brain", "subdral", "bone"],
+            "no window subdral. Did you mean subdural?",
+        ),
+        ("slices.channels", ["brain", "bone"], "slices.channels names 2 windows"),
+        ("slices.size", 500, "slices.size 500 is not divisible by"),
+        ("training.gpus", 3, "training.batch 8 of experiment flexunet is no multiple of"),
+        ("build.folds", [5], "fold 5 is not below split.folds, 5"),
+        ("build.datasets", ["mbhseg24"], "mbhseg24 is not defined. Did you mean mbhseg25?"),
+        ("build.experiments", ["flexnet"], "flexnet is not defined. Did you mean flexunet?"),
+        ("raters.rater", 3, "raters.rater names the one rater"),
+        ("training.targets", "softly", "training.targets is 'softly'. Did you mean soft?"),
+        ("training.deep_supervision", 5, "5 of experiment flexunet is above network.levels - 2, 4"),
+        ("raters.method", "rater", "raters.rater names the one rater"),
+        ("split.by", "slice", "Set split.folds to 1"),
+        ("datasets.mbhseg25.archive", {"path": "a.zip"}, "exactly one source"),
+        ("datasets.mbhseg25.huggingface", None, "has none"),
+        ("datasets.phantom.models_of", "mbhseg52", "not defined. Did you mean mbhseg25?"),
+        ("datasets.phantom.models_of", "phantom", "phantom has no models of its own"),
+        ("datasets.phantom.models_of", "mbhseg25_val", "mbhseg25_val has no models of its own"),
+        ("datasets.phantom.model_of", "mbhseg25", "Did you mean models_of?"),
+        ("envs.train", "gpus", "envs.train is 'gpus'. Did you mean gpu?"),
+        ("shards", 0, "shards: 0 is less than the minimum"),
+        ("foreign", {"flexunet": "there"}, "foreign.flexunet has the name of an experiment"),
+        ("foreign", {"nn-unet": "there"}, "foreign: 'nn-unet' does not match"),
+        ("postprocessing.min_mm", [1], "Did you mean min_ml?"),
+        ("windows.brain", {"level": 40}, "windows.brain.width is missing"),
+        ("experiments.flexunet", {"network": {"levls": 4}}, "Did you mean levels?"),
+        ("experiments.flexunet", {"weights": "best_model.keras"}, "does not match"),
+        (
+            "experiments.flexunet",
+            {"weights": "best_model.h5", "training": {"epochs": 3}},
+            "experiments.flexunet has weights, so it trains nothing, and training",
+        ),
+    ],
+)
+def test_a_fault_names_its_key_and_the_remedy(default, schemas, path, value, words):
+    with pytest.raises(settings.ConfigError, match=re.escape(words)):
+        settings.check(changed(default, path, value), schemas)
+
+
+def test_raters_as_targets_need_their_masks(default, schemas):
+    config = changed(default, "training.targets", "random_rater")
+    settings.check(config, schemas)
+    with pytest.raises(settings.ConfigError, match="random_rater of experiment flexunet needs"):
+        settings.check(changed(config, "raters.masks", False), schemas)
+
+
+def test_all_faults_are_told_at_once(default, schemas):
+    wrong = changed(changed(default, "shard", 1), "slices.sise", 2)
+    with pytest.raises(settings.ConfigError) as caught:
+        settings.check(wrong, schemas)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_experiment_overrides_single_keys_and_leaves_the_rest(default):
+    config = changed(default, "experiments.wide", {"network": {"filters": 99}})
+    wide, plain = (settings.recipe(config, name) for name in ("wide", "flexunet"))
+    assert wide["network"].pop("filters") == 99
+    plain["network"].pop("filters")
+    assert wide == plain
+
+
+def test_runs_are_the_product_of_experiments_folds_and_seeds(default):
+    build = {"datasets": ["mbhseg25"], "experiments": ["a", "b"], "folds": [0, 2], "seeds": [1]}
+    names = settings.runs({**default, "build": build})
+    assert names == ["a-f0-s1", "a-f2-s1", "b-f0-s1", "b-f2-s1"]
+    assert Run.parse("a-f2-s1") == ("a", 2, 1)
+    with pytest.raises(ValueError, match="is not"):
+        Run.parse("a-f2")
+
+
+def test_words_from_the_command_line_become_what_the_schema_expects(default, schemas):
+    words = {
+        "slices": {"size": "256", "fraction": ".5", "channels": ["brain"]},
+        "raters": {"rater": "null", "masks": "false", "ties": "lowest"},
+        "build": {"folds": ["0", "1"], "datasets": ["1"]},
+        "network": {"normalization": "null"},
+        "datasets": {"mine": {"phantom": "null", "archive": {"path": "7"}}},
+        "experiments": {"a": {"training": {"optimizer": {"learning_rate": "1e-3"}}}},
+    }
+    found = settings.typed(words, settings.schema(schemas))
+    assert found["slices"] == {"size": 256, "fraction": 0.5, "channels": ["brain"]}
+    assert found["raters"] == {"rater": None, "masks": False, "ties": "lowest"}
+    assert found["build"] == {"folds": [0, 1], "datasets": ["1"]}
+    assert found["network"] == {"normalization": None}
+    assert found["datasets"]["mine"] == {"phantom": None, "archive": {"path": "7"}}
+    optimizer = found["experiments"]["a"]["training"]["optimizer"]
+    assert optimizer == {"learning_rate": 0.001}
+    assert settings.typed(default, settings.schema(schemas)) == default
+
+
+def test_keys_come_in_the_schemas_order(default, schemas):
+    source = {"varied": True, "seed": 1, "slices": 4, "cases": 2, "size": 64}
+    mixed = changed(default, "datasets.phantom.phantom", source)
+    typed = settings.typed(mixed, settings.schema(schemas))
+    keys = ["cases", "size", "slices", "seed", "varied"]
+    assert list(typed["datasets"]["phantom"]["phantom"]) == keys
+    assert typed == mixed
+
+
+def test_a_set_is_tested_with_its_own_models_or_those_it_names(default):
+    assert settings.models_of(default, "mbhseg25") == "mbhseg25"
+    assert settings.models_of(default, "mbhseg25_val") == "mbhseg25"
+    build = {**default["build"], "datasets": ["mbhseg25_val", "phantom"]}
+    needed = settings.with_sources({**default, "build": build})
+    assert needed == ["mbhseg25_val", "phantom", "mbhseg25"]
+
+
+def test_one_window_makes_grey(default):
+    grey = settings.windows(changed(default, "slices.channels", ["seed"]))
+    assert grey == [{"name": "seed", "level": 127.5, "width": 255}] * 3
+
+
+def leaves(node, path=()):
+    for key, value in node.get("properties", {}).items():
+        yield from leaves(value, (*path, key))
+    if not node.get("properties"):
+        yield path, node
+
+
+def test_every_key_of_the_schema_is_described_and_commented_in_the_default(repo, schemas):
+    text = (repo / "config" / "config.yaml").read_text().splitlines()
+    for path, node in leaves(settings.schema(schemas)):
+        if path[0] in ("datasets", "experiments", "windows"):
+            continue
+        assert node.get("description"), f"{'.'.join(path)} has no description in the schema"
+        lines = [line for line in text if re.match(rf"\s*{path[-1]}:", line)]
+        assert lines, f"{'.'.join(path)} is not in config/config.yaml"
+        if len(path) > 1:
+            assert any("#" in line for line in lines), f"{'.'.join(path)} has no comment"
