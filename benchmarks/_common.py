@@ -18,7 +18,7 @@ import yaml
 
 import mbhseg.nn  # noqa: F401 (it sets up TensorFlow, which must not have been imported before)
 from mbhseg.classes import CLASSES
-from mbhseg.config import schema as settings
+from mbhseg.config import experiments
 from mbhseg.files import read_table, write_json
 from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
@@ -35,7 +35,7 @@ def preset(name: str = "config") -> dict[str, Any]:
     """The configuration of `config/<name>.yaml`, laid over the default as the engine does."""
     base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     over = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    merged: dict[str, Any] = settings.merged(base, over)
+    merged: dict[str, Any] = experiments.merged(base, over)
     return merged
 
 
@@ -67,7 +67,7 @@ def seed_model(size: int) -> Any:
     from mbhseg.nn.network.models import build_model
     from mbhseg.nn.training.losses import METRICS
 
-    recipe = settings.recipe(preset("seed"), "seed")
+    recipe = experiments.recipe(preset("seed"), "seed")
     network, training = recipe["network"], recipe["training"]
     optimizer = training["optimizer"]
     model = build_model(network, size=size, channels=3, classes=N_CLASSES, seed=137)
@@ -181,14 +181,15 @@ def train_recipe(
 ) -> dict[str, Any]:
     """Train `recipe` (network, training) into the folder `out`, to its last epoch; its run.json."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training.train import TrainOutputs, train
+    from mbhseg.nn.training.fit import TrainOutputs
+    from mbhseg.nn.training.train import train
 
     changes = {"early_stopping": {"patience": None}, "previews": {"slices": 0}}
     train(
         slices=table,
         root=root,
         network=recipe["network"],
-        training=settings.merged(recipe["training"], changes),
+        training=experiments.merged(recipe["training"], changes),
         input={"size": size, "windows": windows},
         identity={"run": f"r-f0-s{seed}", "experiment": "r", "fold": 0, "seed": seed},
         outputs=TrainOutputs.within(out),

@@ -28,7 +28,7 @@ from _common import (
 )
 
 from mbhseg.classes import KEYS
-from mbhseg.config import schema as settings
+from mbhseg.config import experiments
 
 NO_AUGMENTATION = {"flip_left_right": 0, "affine": 0, "intensity": 0}
 PLAIN = {
@@ -81,7 +81,7 @@ def run(folder: Path, name: str, seed: int, epochs: int) -> dict[str, Any]:
     from mbhseg.nn.network.saving import load_model
 
     config = preset("demo")
-    recipe = settings.merged({key: config[key] for key in settings.RECIPE}, VARIANTS[name])
+    recipe = experiments.merged({key: config[key] for key in experiments.RECIPE}, VARIANTS[name])
     recipe["training"] |= {"threads": 1, "epochs": epochs}
     size = config["slices"]["size"]
     with tempfile.TemporaryDirectory() as out:
@@ -90,7 +90,7 @@ def run(folder: Path, name: str, seed: int, epochs: int) -> dict[str, Any]:
             table=data_set(folder),
             root=folder / "results/phantom",
             size=size,
-            windows=settings.windows(config),
+            windows=experiments.windows(config),
             out=Path(out),
             seed=seed,
             cache=folder / "cache",

@@ -23,14 +23,14 @@ import numpy as np
 import yaml
 from _common import ROOT, data_set, machine, preset
 
-from mbhseg.config.schema import merged
+from mbhseg.config.experiments import merged
+from mbhseg.imaging.display import from_display
+from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import image_array
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import score_table, summarise
 from mbhseg.predictions import temperature
-from mbhseg.prepare.rasterize import read_mask
-from mbhseg.prepare.slices import from_display
 
 QUICK = {"training": {"epochs": 3}, "datasets": {"phantom": {"phantom": {"cases": 24}}}}
 SEED = 137

@@ -28,7 +28,8 @@ def write_slices(folder: Path, size: int) -> list[str]:
     import cv2
     import numpy as np
 
-    from mbhseg.prepare.rasterize import encode_rgb, write_png
+    from mbhseg.imaging.masks import encode_rgb
+    from mbhseg.imaging.png import write_png
 
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:size, :size]
@@ -132,7 +133,8 @@ def seconds_an_image(pngs: Path, names: list[str], size: int) -> float:
 def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -> dict[str, Any]:
     """Train for `steps` steps on `slices` slices; peaks in bytes, seconds, waiting."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training.train import TrainOutputs, train
+    from mbhseg.nn.training.fit import TrainOutputs
+    from mbhseg.nn.training.train import train
 
     config = preset("demo")
     training = config["training"]

@@ -27,10 +27,10 @@ import numpy as np
 from _common import CORES, first_scan, in_own_process, machine, preset, seed_process, write_model
 
 from mbhseg.classes import CLASSES
-from mbhseg.config import schema as settings
+from mbhseg.config import experiments
+from mbhseg.imaging.display import network_input
 from mbhseg.imaging.windows import Window
 from mbhseg.phantom import PhantomSpec, write_archive
-from mbhseg.prepare.slices import network_input
 
 SIZE, PLANES, SEED_SLICES = 512, 32, 4
 BLEED = 0.01  # share of the pixels
@@ -52,7 +52,7 @@ def seed_network(size: int | None, images: np.ndarray | None = None) -> Any:
 
     from mbhseg.nn.network.models import build_model
 
-    network = settings.recipe(preset("seed"), "seed")["network"]
+    network = experiments.recipe(preset("seed"), "seed")["network"]
     model = build_model(network, size=size, channels=3, classes=len(CLASSES), seed=137)
     if images is not None:
         last = model.get_layer("probabilities")

@@ -32,6 +32,7 @@ from zlib_ng import gzip_ng
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
 
 from mbhseg.classes import CLASSES
+from mbhseg.imaging import masks, png
 from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.phantom import PhantomSpec, make_case
@@ -102,8 +103,8 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
 
     What is to be encoded is read from `made` beforehand, outside the measured work returned.
     """
-    images = [slices.read_image(p) for c in cases for p in sorted(made.glob(f"images/{c}_*"))]
-    masks = [rasterize.read_mask(p) for c in cases for p in sorted(made.glob(f"masks/*/{c}_*"))]
+    images = [png.read_image(p) for c in cases for p in sorted(made.glob(f"images/{c}_*"))]
+    masks = [masks.read_mask(p) for c in cases for p in sorted(made.glob(f"masks/*/{c}_*"))]
 
     def work() -> None:
         with Archive(archive) as source:
@@ -112,9 +113,9 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
                 for member in (files.image, *files.labels.values()):
                     inflate(source.read(member))
         for image in images:
-            slices.encode_png(image)
+            png.encode_png(image)
         for mask in masks:
-            rasterize.encode_mask(mask)
+            masks.encode_mask(mask)
 
     return work
 

@@ -38,11 +38,12 @@ from _common import (
 )
 
 from mbhseg.classes import KEYS
-from mbhseg.config import schema as settings
+from mbhseg.config import experiments
+from mbhseg.imaging.display import from_display, network_input, resize_labels
+from mbhseg.imaging.masks import encode_rgb, read_mask
+from mbhseg.imaging.png import read_image, write_png
 from mbhseg.imaging.windows import Window
 from mbhseg.metrics.overlap import class_counts, confusion, dice
-from mbhseg.prepare.rasterize import encode_rgb, read_mask
-from mbhseg.prepare.slices import from_display, network_input, read_image, resize_labels, write_png
 from mbhseg.split.stratify import deal
 
 DATA = ROOT.parent / "shared/real_ct/slices"
@@ -109,15 +110,15 @@ def fit(
     table: pd.DataFrame, root: Path, out: Path, epochs: int, start: str | None, seed: int = 137
 ) -> float:
     """Train the recipe on `table` (column subset); the seconds that it took."""
-    recipe = {key: preset()[key] for key in settings.RECIPE}
+    recipe = {key: preset()[key] for key in experiments.RECIPE}
     changes = {
         "epochs": epochs,
         "threads": CORES,
         "sampling": {"slices_per_epoch": EPOCH},
     }
-    recipe = settings.merged(recipe, {"network": NETWORK, "training": changes})
+    recipe = experiments.merged(recipe, {"network": NETWORK, "training": changes})
     if start is not None:
-        recipe = settings.merged(recipe, {"training": {"start_from": start, **FINE_TUNING}})
+        recipe = experiments.merged(recipe, {"training": {"start_from": start, **FINE_TUNING}})
     began = time.monotonic()
     seen = {"root": root, "size": SIZE, "windows": channels(), "cache": root / "cache"}
     train_recipe(recipe, table=table, out=out, seed=seed, **seen)

@@ -37,7 +37,7 @@ from _common import (
     train_recipe,
 )
 
-from mbhseg.config import schema as settings
+from mbhseg.config import experiments
 
 SIZE = 256
 MARKS = (10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1200, 1800, 2400, 3600)
@@ -152,7 +152,7 @@ def our_run(folder: Path, seconds: float, epoch_seconds: float) -> list[tuple[fl
     from mbhseg.nn.network.saving import load_model
 
     config = preset()
-    recipe = {key: config[key] for key in settings.RECIPE}
+    recipe = {key: config[key] for key in experiments.RECIPE}
     changes = {
         "threads": CORES,
         "sampling": {"slices_per_epoch": EPOCH},
@@ -162,11 +162,11 @@ def our_run(folder: Path, seconds: float, epoch_seconds: float) -> list[tuple[fl
     watch = clock(score, seconds)
     with tempfile.TemporaryDirectory() as out:
         train_recipe(
-            settings.merged(recipe, {"training": changes}),
+            experiments.merged(recipe, {"training": changes}),
             table=data_set(folder),
             root=folder / "results/phantom",
             size=SIZE,
-            windows=settings.windows(config),
+            windows=experiments.windows(config),
             out=Path(out),
             cache=folder / "cache",
             callbacks=[watch],

@@ -35,9 +35,9 @@ from _common import (
 )
 
 from mbhseg.classes import CLASSES
-from mbhseg.config import schema as settings
+from mbhseg.config import experiments
+from mbhseg.imaging.display import network_input
 from mbhseg.imaging.windows import Window
-from mbhseg.prepare.slices import network_input
 
 SIZE = 512
 GFLOP_FORWARD = 73.5  # an image through the seed's network; a training step takes three times that
@@ -84,7 +84,8 @@ def seed_training(folder: Path, images: int) -> float:
 def our_training(folder: Path, images: int, way: Way) -> float:
     """Seconds an image of our training, the best of two epochs after the first."""
     from mbhseg.files import read_json
-    from mbhseg.nn.training.train import TrainOutputs, train
+    from mbhseg.nn.training.fit import TrainOutputs
+    from mbhseg.nn.training.train import train
 
     recipe = preset("seed")
     training = recipe["training"] | {
@@ -128,7 +129,7 @@ def our_inference(folder: Path, images: int, way: Way) -> float:
     from mbhseg.nn.patches import Patch
 
     device.configure(threads=way.threads, deterministic=True)
-    network = settings.recipe(preset("seed"), "seed")["network"]
+    network = experiments.recipe(preset("seed"), "seed")["network"]
     patch = Patch.of(way.patch, SIZE, network)
     model = build_model(
         network, size=SIZE if patch is None else None, channels=3, classes=len(CLASSES)

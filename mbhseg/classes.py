@@ -2,7 +2,11 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 RGB = tuple[int, int, int]
+Labels = NDArray[np.uint8]  # label values 0..5, of a plane or a volume
 
 
 class LabelClass(NamedTuple):
@@ -28,5 +32,6 @@ CLASSES: tuple[LabelClass, ...] = (
     LabelClass(5, "SDH", "subdural hemorrhage", (0, 255, 0), (0, 158, 115)),
 )
 FOREGROUND = CLASSES[1:]
+PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)  # colours by label, the code of mask PNGs
 KEYS = tuple(c.key for c in FOREGROUND)
 ANY = "any"  # the union of all hemorrhage classes, in tables of scores

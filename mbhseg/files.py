@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -117,6 +117,7 @@ def read_table(path: str | Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     )
 
 
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal content, equal bytes
 MANIFEST_COLUMNS = ("file", "bytes", "sha256")
 
 
@@ -138,3 +139,25 @@ def manifest_of(root: str | Path) -> pd.DataFrame:
     root = Path(root)
     rows = [(name, (root / name).stat().st_size, sha256(root / name)) for name in files_below(root)]
     return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
+
+
+class ManifestRow(NamedTuple):
+    """One row of a manifest: the file's name below its folder, its size, its digest."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+def slice_name(case: str, plane: int) -> str:
+    """File name of one slice: `<case>_<zzz>.png`, zzz the voxel plane counted from 0."""
+    return f"{case}_{plane:03d}.png"
+
+
+def write_listed(root: Path, name: str, data: bytes) -> ManifestRow:
+    """Write one file below `root`, which must exist, and give its row of the manifest.
+
+    It is written in place: `root` is a folder that becomes visible as a whole.
+    """
+    (root / name).write_bytes(data)
+    return ManifestRow(name, len(data), hashlib.sha256(data).hexdigest())

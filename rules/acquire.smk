@@ -84,5 +84,5 @@ rule fetch:
     """Stage every archive that the config asks for; no other rule opens a connection."""
     input:
         expand(
-            "results/{dataset}/raw/archive.zip", dataset=settings.with_sources(config)
+            "results/{dataset}/raw/archive.zip", dataset=targets.with_sources(config)
         ),

@@ -11,37 +11,38 @@ BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 
 sys.path.insert(0, str(BASE))  # the library lies there
 
-from mbhseg.config import schema as settings
-from mbhseg.provenance.code import code_digest, note_command
-from mbhseg.config.run_names import ENSEMBLE, NAME, RUN, Run
+from mbhseg.config import experiments, schema, targets
+from mbhseg.config.run_names import ENSEMBLE, NAME, RUN, SUBSETS, Run
+from mbhseg.provenance.code import code_digest
+from mbhseg.provenance.commands import note_command
 
 SCHEMAS = BASE / "config" / "schemas"
 
 # a workflow that uses this as a module gives its own config in place of ours
-complete = settings.merged(
+complete = experiments.merged(
     yaml.safe_load((BASE / "config" / "config.yaml").read_text()), config
 )
-in_order = settings.typed(complete, settings.schema(SCHEMAS))
+in_order = schema.typed(complete, schema.schema(SCHEMAS))
 config.clear()  # so that the keys take the schema's order
 config.update(in_order)
 try:
-    settings.check(config, SCHEMAS)
-except settings.ConfigError as error:
+    schema.check(config, SCHEMAS)
+except schema.ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 DATASETS = config["build"]["datasets"]
-RUNS = settings.runs(config)
-SWEEPS = settings.sweeps(config)
+RUNS = targets.runs(config)
+SWEEPS = targets.sweeps(config)
 SCORED = [*RUNS, *config["foreign"]]
 IMPORTED_RUNS = [
-    run for run in RUNS if settings.weights(config, Run.parse(run).experiment)
+    run for run in RUNS if experiments.weights(config, Run.parse(run).experiment)
 ]
 TRAINED_RUNS = [run for run in RUNS if run not in IMPORTED_RUNS]
-TRAIN_ENV = settings.train_env(config)
+TRAIN_ENV = targets.train_env(config)
 FOLDS = list(range(config["split"]["folds"]))
-WINDOWS = settings.windows(config)
+WINDOWS = experiments.windows(config)
 TRAINED = [
-    name for name in config["datasets"] if settings.models_of(config, name) == name
+    name for name in config["datasets"] if targets.models_of(config, name) == name
 ]
 TO_TRAIN = [name for name in DATASETS if name in TRAINED]
 CONSENSUS = {key: config["raters"][key] for key in ("method", "ties", "rater")}
@@ -53,7 +54,7 @@ wildcard_constraints:
     model=f"{RUN}|{NAME}{ENSEMBLE}",
     run="|".join([RUN, *config["foreign"]]),
     fold=r"\d+",
-    subset="|".join(settings.SUBSETS),
+    subset="|".join(SUBSETS),
 
 
 scattergather:
@@ -73,7 +74,7 @@ def grows(amount):
 def named(kind):
     """Constraint of the wildcard `dataset` to the data sets of one kind of source."""
     names = [
-        name for name in config["datasets"] if settings.source_of(config, name) == kind
+        name for name in config["datasets"] if targets.source_of(config, name) == kind
     ]
     return "|".join(names) or "(?!)"
 
@@ -85,7 +86,7 @@ def source(kind):
 
 def models_folder(wildcards):
     """Where the models lie that the data set is tested with: its own, or those of another set."""
-    return f"results/{settings.models_of(config, wildcards.dataset)}/models"
+    return f"results/{targets.models_of(config, wildcards.dataset)}/models"
 
 
 def of_model(name):
@@ -105,14 +106,14 @@ def runs_of(imported):
     names = [
         name
         for name in config["experiments"]
-        if imported == (settings.weights(config, name) is not None)
+        if imported == (experiments.weights(config, name) is not None)
     ]
     return rf"(?:{'|'.join(names) or '(?!)'})-f[0-9]+-s[0-9]+"
 
 
 def weights_of(wildcards):
     """Input function: the file that the run takes its weights from."""
-    return settings.weights(config, Run.parse(wildcards.run).experiment)
+    return experiments.weights(config, Run.parse(wildcards.run).experiment)
 
 
 def own_models(wildcards):
@@ -122,7 +123,7 @@ def own_models(wildcards):
 
 def of_source(wildcards, name):
     """Files of the set that the models of an external test set come from; else none."""
-    source = settings.models_of(config, wildcards.dataset)
+    source = targets.models_of(config, wildcards.dataset)
     own = wildcards.dataset in TRAINED
     return [] if own else expand(f"results/{source}/{name}", fold=FOLDS)
 
@@ -134,24 +135,24 @@ def split_file(wildcards):
 
 def recipe_of(wildcards):
     """The network and training settings of the run's experiment."""
-    return settings.recipe(config, Run.parse(wildcards.run).experiment)
+    return experiments.recipe(config, Run.parse(wildcards.run).experiment)
 
 
 def probed_recipe(wildcards):
     """What the probe's measurement depends on."""
-    return settings.probed_part(settings.recipe(config, wildcards.experiment))
+    return experiments.probed_part(experiments.recipe(config, wildcards.experiment))
 
 
 def probe_table(wildcards):
     """The probe of the run's experiment, where its recipe says `probe`."""
-    probed = settings.is_probed(recipe_of(wildcards)["training"])
+    probed = experiments.is_probed(recipe_of(wildcards)["training"])
     experiment = Run.parse(wildcards.run).experiment
     return f"results/probes/{experiment}.json" if probed else []
 
 
 def fold_table(wildcards):
     """The fold that the run trains on; for a foreign system, whose test set it is scored on."""
-    fold = settings.fold_of(config, wildcards.run)
+    fold = targets.fold_of(config, wildcards.run)
     return f"results/{wildcards.dataset}/split/fold{fold}.tsv"
 
 
@@ -168,7 +169,7 @@ def of_each_fold(pattern):
 
 def chosen_postprocessing(wildcards):
     """Input function: what validation chose for the run; foreign systems are scored as they are."""
-    own = settings.is_postprocessed(config, wildcards.run)
+    own = targets.is_postprocessed(config, wildcards.run)
     return of_model("postprocess.json")(wildcards) if own else []
 
 
@@ -182,12 +183,12 @@ def members(pattern, setting=None):
     """Input function: a file of each run behind the wildcard `model`, if the setting asks for it."""
     if setting and not config["inference"][setting]:
         return []
-    return lambda wildcards: settings.member_files(config, pattern, wildcards)
+    return lambda wildcards: targets.member_files(config, pattern, wildcards)
 
 
 def report_settings(wildcards):
     """The settings that the report prints: all that matter, of the data sets its own and its models'."""
-    names = (wildcards.dataset, settings.models_of(config, wildcards.dataset))
+    names = (wildcards.dataset, targets.models_of(config, wildcards.dataset))
     told = {k: value for k, value in config.items() if k not in ("checkpoint", "envs")}
     return {
         **told,

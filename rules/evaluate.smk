@@ -6,7 +6,7 @@ rule adopt:
     input:
         archive="results/{dataset}/raw/archive.zip",
         fold=fold_table,
-        files=lambda w: settings.foreign_files(config, w.run, w.dataset),
+        files=lambda w: targets.foreign_files(config, w.run, w.dataset),
     output:
         predictions=directory("results/{dataset}/predictions/{run}/test"),
         manifest="results/{dataset}/predictions/{run}/test.tsv",
@@ -22,7 +22,7 @@ rule adopt:
         mem_mb=grows(1000),
         runtime=grows(60),
     params:
-        folder=lambda w: settings.foreign_folder(config, w.run, w.dataset),
+        folder=lambda w: targets.foreign_folder(config, w.run, w.dataset),
         overlays=config["inference"]["overlays"],
         code=code("evaluate_adopt"),
     script:
@@ -152,7 +152,7 @@ rule legacy:
         run=RUN,
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
+    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),
         runtime=grows(120),

@@ -21,7 +21,7 @@ rule infer:
     priority: 1  # what is scored and shown waits for it
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
+    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),

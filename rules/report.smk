@@ -142,7 +142,7 @@ rule model_card:
         mem_mb=grows(500),
         runtime=grows(10),
     params:
-        trained_on=lambda wildcards: settings.models_of(config, wildcards.dataset),
+        trained_on=lambda wildcards: targets.models_of(config, wildcards.dataset),
         code=code("report_card"),
     script:
         "../workflow_scripts/report_card.py"

@@ -16,7 +16,7 @@ rule calibrate:
         "results/benchmarks/{dataset}/calibrate/{run}.tsv"
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
+    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),
@@ -32,7 +32,7 @@ rule calibrate:
 rule predict_scans:
     """Label volumes, tables and pictures of every scan; a bad one is listed, not fatal."""
     input:
-        scans=settings.scan_files(config),
+        scans=targets.scan_files(config),
         models=members("models/{run}/model.keras"),
         runs=members("models/{run}/run.json"),
         calibrations=members("models/{run}/calibration.json", "temperature"),
@@ -53,7 +53,7 @@ rule predict_scans:
         runtime=grows(600),
         gpu=1,
     params:
-        scans=settings.scans(config),
+        scans=targets.scans(config),
         inference=config["inference"],
         code=code("scans_predict"),
     script:
@@ -122,5 +122,5 @@ rule scans:
         complete=expand(
             rules.scans_gate.output,
             dataset=TO_TRAIN,
-            model=settings.scan_models(config),
+            model=targets.scan_models(config),
         ),

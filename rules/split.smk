@@ -20,7 +20,7 @@ rule split:
         mem_mb=grows(500),
         runtime=grows(10),
     params:
-        split=lambda wildcards: settings.split_of(config, wildcards.dataset),
+        split=lambda wildcards: targets.split_of(config, wildcards.dataset),
         keep=KEEP,
         rater=CONSENSUS["rater"],
         code=code("split_patients"),

@@ -32,7 +32,7 @@ rule train:
         run=runs_of(imported=False),
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: settings.threads(recipe_of(wildcards)["training"])
+    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
     resources:
         mem_mb=grows(6000),
         runtime=grows(1440),
@@ -58,7 +58,7 @@ rule probe:
         experiment=NAME,
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: settings.threads(probed_recipe(wildcards)["training"])
+    threads: lambda wildcards: experiments.threads(probed_recipe(wildcards)["training"])
     resources:
         mem_mb=grows(6000),
         runtime=grows(60),
@@ -87,7 +87,7 @@ rule summary:
         mem_mb=grows(3000),
         runtime=grows(10),
     params:
-        network=lambda wildcards: settings.recipe(config, wildcards.experiment)[
+        network=lambda wildcards: experiments.recipe(config, wildcards.experiment)[
             "network"
         ],
         size=config["slices"]["size"],

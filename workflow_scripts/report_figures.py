@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.figures import agreement, dataset
 from mbhseg.files import read_table
 from mbhseg.runtime.job import run
-from mbhseg.split.partition import SUBSETS
 
 SAMPLES = 12
 

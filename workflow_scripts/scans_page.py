@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.provenance.code import git_state, last_command
+from mbhseg.provenance.commands import last_command
+from mbhseg.provenance.environment import git_state
 from mbhseg.report.scans_page import build_scans
 from mbhseg.runtime.job import run
 

@@ -13,8 +13,8 @@ def main(job: Any) -> None:
     mask_shards = zip(job.input.masks, map(read_table, job.input.mask_manifests), strict=True)
     dataset.assemble(
         read_table(job.input.fold),
-        dataset.gather(image_shards),
-        dataset.gather(mask_shards, under="consensus"),
+        dataset.index_shards(image_shards),
+        dataset.index_shards(mask_shards, under="consensus"),
         root=Path(job.output.table).parent,
         out_dir=job.output.dataset,
         out_table=job.output.table,

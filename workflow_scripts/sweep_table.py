@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mbhseg.evaluation.cross_validation import score_rows, score_table
+from mbhseg.evaluation.cross_validation import pooled_table, score_rows
 from mbhseg.files import read_json, write_table
 from mbhseg.runtime.job import run
 
@@ -13,7 +13,7 @@ def main(job: Any) -> None:
         for (experiment, seed), summary in zip(job.params.sweeps, job.input.scores, strict=True)
         for row in score_rows(experiment, seed, read_json(summary))
     ]
-    write_table(job.output.table, score_table(rows))
+    write_table(job.output.table, pooled_table(rows))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from typing import Any
 from mbhseg.config.run_names import Run
 from mbhseg.files import manifest_of, read_json, read_table, write_table
 from mbhseg.nn.checkpoint.state import StateFolder
+from mbhseg.nn.training.fit import TrainOutputs
 from mbhseg.nn.training.probe import resolved
-from mbhseg.nn.training.train import TrainOutputs, train
+from mbhseg.nn.training.train import train
 from mbhseg.prepare.dataset import in_fold
 from mbhseg.runtime.job import run
 

@@ -207,7 +207,7 @@ def _infer(options: argparse.Namespace) -> int:
 
 def _write_page(options: argparse.Namespace, folders: Sequence[Path]) -> None:
     """Write the page of the predicted scans to `report` in their folder."""
-    from mbhseg.provenance.code import git_state
+    from mbhseg.provenance.environment import git_state
     from mbhseg.report.scans_page import INDEX, build_scans
     from mbhseg.scans.layout import REPORT
 

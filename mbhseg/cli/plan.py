@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mbhseg.runtime.durations import duration
+
 _HEAD = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
 _FIELD = re.compile(r"^ {4}(\w+): (.*)$")
 _FOLLOWS = "Input files updated by another job"
@@ -239,11 +241,3 @@ def report(
     if unknown:
         lines.append(f"Without a record, and not in that sum: {', '.join(unknown)}.")
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min` or `2 h 05 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,8 +1,9 @@
-"""Runs: their names (which experiment, on which fold, with which seed), and what they may probe."""
+"""Names of runs (which experiment, on which fold, with which seed), subsets, and what is probed."""
 
 import re
 from typing import NamedTuple
 
+SUBSETS = ("train", "valid", "test")
 NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
 RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
 PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`

@@ -1,13 +1,11 @@
-"""The configuration: closed schemas, errors that suggest, cross-checks, and the runs it asks for.
+"""The configuration checked: closed schemas, errors that suggest, cross-checks.
 
 Light on purpose: the Snakefile imports it at every call.
 """
 
 import contextlib
-import copy
 import difflib
 import functools
-import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,8 @@ from typing import Any
 import jsonschema
 import yaml
 
-from mbhseg.config.run_names import ENSEMBLE, PROBED, Run
-
-SOURCES = ("huggingface", "archive", "phantom")
-RECIPE = ("network", "training")
-SUBSETS = ("train", "valid", "test")
-_CHANNELS = 3  # the data set's images are RGB PNGs
+from mbhseg.config.experiments import CHANNELS, RECIPE, recipe, weights
+from mbhseg.config.targets import SOURCES
 
 
 class ConfigError(Exception):
@@ -138,10 +132,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if name not in config["windows"]:
             known = list(config["windows"])
             yield f"config: slices.channels: no window {name}.{_suggest(name, known)}"
-    if len(slices["channels"]) not in (1, _CHANNELS):
+    if len(slices["channels"]) not in (1, CHANNELS):
         yield (
             f"config: slices.channels names {len(slices['channels'])} windows. An RGB image takes "
-            f"{_CHANNELS}, or 1 for grey"
+            f"{CHANNELS}, or 1 for grey"
         )
     for fold in build["folds"]:
         if fold >= split["folds"]:
@@ -197,148 +191,3 @@ def _models_faults(config: Mapping[str, Any], name: str) -> Iterator[str]:
         yield f"{key}: {other} is not defined.{_suggest(other, trained)}"
     elif other not in trained:
         yield f"{key}: {other} has no models of its own.{_suggest(other, trained)}"
-
-
-def recipe(config: Mapping[str, Any], experiment: str) -> dict[str, Any]:
-    """The network and training settings of an experiment: the common ones with its overrides."""
-    overrides = config["experiments"][experiment] or {}
-    return {part: merged(config[part], overrides.get(part) or {}) for part in RECIPE}
-
-
-def is_probed(training: Mapping[str, Any]) -> bool:
-    """Whether the recipe leaves something to the probe of the machine."""
-    return any(training[key] == "probe" for key in PROBED)
-
-
-def probed_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a recipe that decides how fast a step is, so the rest probes nothing anew."""
-    keys = (*PROBED, "probe", "loss", "optimizer", "deterministic", "require_gpu")
-    training = {key: recipe["training"][key] for key in keys}
-    return {"network": recipe["network"], "training": training}
-
-
-def threads(training: Mapping[str, Any]) -> int:
-    """The most threads that a training takes, for its scheduler."""
-    given = training["threads"]
-    return int(max(training["probe"]["threads"]) if given == "probe" else given)
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with single keys replaced by those of `changes`, mapping by mapping; both stay."""
-    result = dict(copy.deepcopy(base))
-    for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if nested else copy.deepcopy(value)
-    return result
-
-
-def weights(config: Mapping[str, Any], experiment: str) -> str | None:
-    """The file that an experiment takes its weights from instead of training; None if it trains."""
-    found: str | None = (config["experiments"][experiment] or {}).get("weights")
-    return found
-
-
-def runs(config: Mapping[str, Any]) -> list[str]:
-    """Names of the runs to build, experiments first, then folds, then seeds."""
-    build = config["build"]
-    product = itertools.product(build["experiments"], build["folds"], build["seeds"])
-    return [Run(*parts).name for parts in product]
-
-
-def sweeps(config: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Each experiment that trains with each seed: what the folds are pooled over."""
-    build = config["build"]
-    trained = [name for name in build["experiments"] if weights(config, name) is None]
-    return list(itertools.product(trained, build["seeds"]))
-
-
-def scans(config: Mapping[str, Any]) -> list[str]:
-    """The user's own scans: files and folders, as given."""
-    given = config["scans"]
-    return [given] if isinstance(given, str) else list(given)
-
-
-def scan_files(config: Mapping[str, Any]) -> list[str]:
-    """Every file of the user's own scans, so that a change of one predicts again."""
-    files: list[str] = []
-    for given in map(Path, scans(config)):
-        below = given.rglob("*") if given.is_dir() else [given]
-        files += (str(path) for path in below if not path.is_dir())
-    return sorted(files)
-
-
-def scan_models(config: Mapping[str, Any]) -> list[str]:
-    """Who predicts the user's scans: every run, or each experiment's ensemble of its runs."""
-    if not config["inference"]["ensemble"]:
-        return runs(config)
-    return [f"{name}{ENSEMBLE}" for name in config["build"]["experiments"]]
-
-
-def model_runs(config: Mapping[str, Any], model: str) -> list[str]:
-    """The runs that a name of `scan_models` stands for."""
-    if not model.endswith(ENSEMBLE):
-        return [model]
-    experiment = model.removesuffix(ENSEMBLE)
-    return [run for run in runs(config) if Run.parse(run).experiment == experiment]
-
-
-def member_files(config: Mapping[str, Any], pattern: str, wildcards: Any) -> list[str]:
-    """The file `pattern`, with `{run}` in it, of each run behind the wildcard `model`."""
-    runs_of = model_runs(config, wildcards.model)
-    return [f"results/{wildcards.dataset}/{pattern.format(run=run)}" for run in runs_of]
-
-
-def fold_of(config: Mapping[str, Any], run: str) -> int:
-    """The fold of a run; a foreign system is scored on the test set of the first that is built."""
-    foreign = run in config["foreign"]
-    return int(config["build"]["folds"][0]) if foreign else Run.parse(run).fold
-
-
-def foreign_folder(config: Mapping[str, Any], name: str, dataset: str) -> str:
-    """Where a foreign system's predictions of a data set lie."""
-    return str(config["foreign"][name]).replace("{dataset}", dataset)
-
-
-def foreign_files(config: Mapping[str, Any], name: str, dataset: str) -> list[str]:
-    """The label volumes that are there, in order; none if there is no such folder."""
-    return sorted(map(str, Path(foreign_folder(config, name, dataset)).glob("*.nii.gz")))
-
-
-def is_postprocessed(config: Mapping[str, Any], run: str) -> bool:
-    """Whether post-processing is chosen for a run; foreign systems have no validation cases."""
-    return bool(config["postprocessing"]["enabled"]) and run not in config["foreign"]
-
-
-def source_of(config: Mapping[str, Any], dataset: str) -> str:
-    """Which kind of source a data set comes from."""
-    return next(kind for kind in SOURCES if config["datasets"][dataset].get(kind) is not None)
-
-
-def models_of(config: Mapping[str, Any], dataset: str) -> str:
-    """The data set whose models are tested on `dataset`: itself, or the one it names."""
-    return str(config["datasets"][dataset].get("models_of") or dataset)
-
-
-def split_of(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
-    """How the data set is split, without the user's file; `external` where it is all test."""
-    if models_of(config, dataset) != dataset:
-        return {"folds": config["split"]["folds"], "external": True}
-    return {key: value for key, value in config["split"].items() if key != "file"}
-
-
-def with_sources(config: Mapping[str, Any]) -> list[str]:
-    """The data sets to build, and those whose models they are tested with; each once."""
-    asked = config["build"]["datasets"]
-    return list(dict.fromkeys([*asked, *(models_of(config, name) for name in asked)]))
-
-
-def train_env(config: Mapping[str, Any]) -> str:
-    """Stem of the file in envs/ that holds what the network's jobs need."""
-    return "train-gpu" if config["envs"]["train"] == "gpu" else "train"
-
-
-def windows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The window of each of the three channels: name, level and width in HU."""
-    names = config["slices"]["channels"]
-    names = names * _CHANNELS if len(names) == 1 else names
-    return [{"name": name, **config["windows"][name]} for name in names]

@@ -2,69 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_json, write_table
-from mbhseg.imaging.nifti import label_array
 from mbhseg.inspect.archive import Archive
-from mbhseg.metrics.overlap import Row
+from mbhseg.metrics.overlap import ScoreRow
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import join_tables, score_table, summarise
 from mbhseg.prepare import consensus
+from mbhseg.prepare.annotations import RatedCase, rater_name, read_raters
 from mbhseg.prepare.consensus import Consensus
 
 CONSENSUS = "consensus"
 WITHOUT = "consensus-without-"
-
-
-class RatedCase(NamedTuple):
-    """All raters' labels of one case, uint8 [x, y, z], and the scan's 4 x 4 affine in mm."""
-
-    case: str
-    patient: str
-    labels: dict[int, NDArray[np.uint8]]
-    affine: NDArray[Any]
-
-
-def rater_name(rater: int) -> str:
-    """The rater's name in the candidate and reference columns."""
-    return f"rater{rater}"
-
-
-def read_scan(archive: Archive, case: str) -> nib.Nifti1Image:
-    """The scan of a case; InputError if the archive does not hold the case."""
-    if case not in archive.cases:
-        raise InputError(archive.path, f"holds no case {case}", "Check the list of cases")
-    return archive.nifti(archive.cases[case].image)
-
-
-def read_raters(archive: Archive, case: str, scan: nib.Nifti1Image) -> RatedCase:
-    """Read the labels of all raters of a case whose scan is `scan`.
-
-    Raises InputError if there is no rater or a label volume has another shape than the scan.
-    """
-    files = archive.cases[case]
-    if not files.labels:
-        raise InputError(
-            f"{archive.path}:{case}", "has no rater's labels to score with", "Exclude the case"
-        )
-    labels = {}
-    for rater, member in files.labels.items():
-        volume = label_array(archive.nifti(member), member)
-        if volume.shape != scan.shape[:3]:
-            raise InputError(
-                f"{archive.path}:{member}",
-                f"shape {volume.shape} is not the scan's {scan.shape[:3]}",
-                "Exclude the rater or the case",
-            )
-        labels[rater] = volume
-    return RatedCase(case, files.patient, labels, np.asarray(scan.affine, np.float64))
 
 
 def reader_volumes(rated: RatedCase, rule: Consensus) -> CaseLabels:
@@ -105,7 +57,7 @@ def reader_pairs(rated: RatedCase, rule: Consensus) -> list[Pair]:
     return pairs
 
 
-def case_rows(rated: RatedCase, rule: Consensus | None = None) -> list[Row]:
+def case_rows(rated: RatedCase, rule: Consensus | None = None) -> list[ScoreRow]:
     """Score the raters of one case: the rows of `reader_pairs`; one rater gives none.
 
     `rule` defaults to majority with ties to background.
@@ -118,9 +70,9 @@ def agreement_table(
     archive: Archive, cases: Iterable[str], rule: Consensus | None = None
 ) -> pd.DataFrame:
     """The rows of `case_rows` of all cases as one sorted table (`summary.COLUMNS`)."""
-    rows: list[Row] = []
+    rows: list[ScoreRow] = []
     for case in cases:
-        rows += case_rows(read_raters(archive, case, read_scan(archive, case)), rule)
+        rows += case_rows(read_raters(archive, case, archive.scan(case)), rule)
     return score_table(rows)
 
 

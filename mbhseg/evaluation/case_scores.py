@@ -12,23 +12,17 @@ from numpy.typing import NDArray
 from mbhseg.classes import ANY, CLASSES, FOREGROUND
 from mbhseg.errors import InputError
 from mbhseg.evaluation import threshold
-from mbhseg.evaluation.agreement import (
-    CONSENSUS,
-    rater_name,
-    read_raters,
-    read_scan,
-    reader_pairs,
-    reader_volumes,
-)
+from mbhseg.evaluation.agreement import CONSENSUS, reader_pairs, reader_volumes
 from mbhseg.imaging.nifti import image_array, voxel_ml
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics import calibration, groups, organisers
-from mbhseg.metrics.overlap import Row, class_counts, dice
+from mbhseg.metrics.overlap import ScoreRow, class_counts, dice
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import OVERLAP_COLUMNS, join_tables, score_table, typed_table
 from mbhseg.predictions.postprocess import Postprocessing
 from mbhseg.predictions.reading import has_probabilities, read_prediction, read_probabilities
 from mbhseg.predictions.writing import FULL
+from mbhseg.prepare.annotations import rater_name, read_raters
 from mbhseg.prepare.consensus import Consensus
 from mbhseg.runtime.parallel import in_order
 
@@ -103,7 +97,7 @@ def evaluate_case(
     The consensus is made of the whole volume, so it does not depend on which planes are scored;
     post-processing too sees the whole.
     """
-    scan = read_scan(archive, case)
+    scan = archive.scan(case)
     rated = read_raters(archive, case, scan)
     ml = voxel_ml(rated.affine)
     predicted = {task.candidate: read_prediction(task.predictions, rated)}
@@ -129,7 +123,7 @@ def evaluate_case(
     }
     ceiling = scores.rows(reader_pairs(rated, task.rule))
     held = groups.groups_of(list(predicted), names)
-    bins: list[Row] = []
+    bins: list[ScoreRow] = []
     if task.probabilities:
         likely = read_probabilities(task.predictions, rated)
         peaks = _peaks(likely, planes)
@@ -181,7 +175,7 @@ def _peaks(likely: NDArray[np.uint8], planes: NDArray[np.int64]) -> dict[str, fl
     return dict(zip(keys, (peaks / FULL).tolist(), strict=True))
 
 
-def _organisers_rows(labels: CaseLabels, held: Iterable[groups.Group]) -> list[Row]:
+def _organisers_rows(labels: CaseLabels, held: Iterable[groups.Group]) -> list[ScoreRow]:
     """The challenge's scores of each group, from the voxels where any volume is drawn."""
     flat = {name: volume.ravel(order="F") for name, volume in labels.volumes.items()}
     drawn = functools.reduce(np.bitwise_or, flat.values())
@@ -264,7 +258,7 @@ def _joined(tables: Sequence[pd.DataFrame], columns: Mapping[str, str]) -> pd.Da
     return pd.concat(filled, ignore_index=True) if filled else typed_table([], columns)
 
 
-def _threshold_rows(scored: list[CaseScores], band: threshold.Band | None) -> list[Row]:
+def _threshold_rows(scored: list[CaseScores], band: threshold.Band | None) -> list[ScoreRow]:
     if band is None:
         return []
     return [

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import FOREGROUND, KEYS
-from mbhseg.evaluation.agreement import read_raters, read_scan
 from mbhseg.files import read_table, write_json
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.inspect.archive import Archive
@@ -17,6 +16,7 @@ from mbhseg.metrics.lesions import lesions_of
 from mbhseg.metrics.overlap import dice
 from mbhseg.predictions.postprocess import EXTRA_AXIAL, reconciled
 from mbhseg.predictions.reading import read_prediction
+from mbhseg.prepare.annotations import read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.split.partition import members
 
@@ -154,7 +154,7 @@ def _case_components(
     rule: Consensus,
     reconcile: bool,
 ) -> dict[bool, dict[str, Components]]:
-    rated = read_raters(archive, case, read_scan(archive, case))
+    rated = read_raters(archive, case, archive.scan(case))
     labels = read_prediction(predictions, rated)
     truth = consensus(rated.labels, *rule, where=case)
     scored = np.ones(labels.shape[2], bool)

@@ -93,7 +93,7 @@ def score_rows(experiment: str, seed: int, summary: dict[str, Any]) -> list[dict
     return [{**same, **row} for row in rows]
 
 
-def score_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def pooled_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The rows of all experiments and seeds, and for each experiment with several seeds their mean
     and standard deviation (n - 1) as the seeds `mean` and `sd`; an undefined score is empty."""
     table = pd.DataFrame(list(rows), columns=list(SCORE_COLUMNS))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import ANY
-from mbhseg.metrics.overlap import Row, dice, score_counts
+from mbhseg.metrics.overlap import ScoreRow, dice, score_counts
 
 CANDIDATE = "threshold"
 LOWEST_HU, HIGHEST_HU = -100, 200
@@ -92,7 +92,7 @@ def best_band(histograms: Sequence[BleedHistogram]) -> Band | None:
     )
 
 
-def band_row(histogram: BleedHistogram, band: Band, voxel_ml: float) -> Row:
+def band_row(histogram: BleedHistogram, band: Band, voxel_ml: float) -> ScoreRow:
     """The overlap columns of class `any` for the band as a prediction of one case."""
     inside = voxels_in(histogram.inside, band)
     found = inside + voxels_in(histogram.outside, band)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from mbhseg.classes import ANY, KEYS
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
 from mbhseg.figures.style import (
     MUTED,
@@ -22,7 +23,7 @@ from mbhseg.figures.style import (
     styled,
 )
 from mbhseg.imaging.png import read_image
-from mbhseg.split.partition import ALL, SUBSETS
+from mbhseg.split.partition import ALL
 
 NO_BLEED = "none"
 _ROWS = (*KEYS, NO_BLEED)

@@ -9,15 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mbhseg.classes import KEYS
-from mbhseg.evaluation.agreement import CONSENSUS, read_raters, read_scan
+from mbhseg.evaluation.agreement import CONSENSUS
 from mbhseg.figures.style import colour_legend, save, sheet, show, styled
-from mbhseg.imaging.nifti import image_array
+from mbhseg.imaging.display import to_display
+from mbhseg.imaging.nifti import image_array, load_labels
 from mbhseg.imaging.overlays import overlay, to_rgb
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
-from mbhseg.predictions.writing import WINDOW, case_file, load_labels
+from mbhseg.predictions.writing import WINDOW, case_file
+from mbhseg.prepare.annotations import read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
-from mbhseg.prepare.slices import to_display
 
 RANKS = ("best", "median", "worst")
 
@@ -117,7 +118,7 @@ def read_panel(
     `predictions` is the folder of `<case>.nii.gz`; `planes` limits the choice to scored slices.
     Raises InputError if the archive or the folder does not hold the case.
     """
-    scan = read_scan(archive, choice.case)
+    scan = archive.scan(choice.case)
     rated = read_raters(archive, choice.case, scan)
     reference = consensus(rated.labels, *rule, where=choice.case)
     prediction = load_labels(Path(predictions) / case_file(choice.case))[0]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mbhseg.classes import FOREGROUND
-from mbhseg.imaging.overlays import FILL, PALETTE, outline
+from mbhseg.classes import FOREGROUND, PALETTE
+from mbhseg.imaging.overlays import FILL, outline
 
 _GREYS, _TINTS = 128, 24  # shades of plain grey, and of grey under each colour
 _MS = 250  # a frame

@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES
+from mbhseg.classes import PALETTE
 
-PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)  # the seed's colour code
-SAFE_PALETTE = np.array([c.safe_rgb for c in CLASSES], np.uint8)  # colour-blind-safe
 FILL = 0.35  # lets the texture of the bleed show through
 
 
@@ -26,19 +24,18 @@ def blend(
     grey: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     alpha: float = FILL,
-    palette: NDArray[np.uint8] = PALETTE,
 ) -> NDArray[np.uint8]:
     """Colour the bleeding pixels of `grey`; RGB [H, W, 3].
 
-    A bleeding pixel is grey + alpha (colour - grey), rounded half up: 0 leaves the image, 1
-    shows the plain colour. `palette` is [6, 3], a row a label. Without a bleed the result is
-    the grey image. Raises ValueError if shapes differ or a label has no colour.
+    A bleeding pixel is grey + alpha (colour - grey), rounded half up: 0 leaves the image, 1 shows
+    the plain colour. Without a bleed the result is the grey image. Raises ValueError if shapes
+    differ or a label has no colour.
     """
-    _check(grey, labels, palette)
+    _check(grey, labels)
     rgb = to_rgb(grey).copy()
     drawn = labels > 0
     below = rgb[drawn].astype(np.float64)
-    mixed = below + alpha * (palette[labels[drawn]] - below)
+    mixed = below + alpha * (PALETTE[labels[drawn]] - below)
     rgb[drawn] = np.floor(mixed + 0.5).astype(np.uint8)
     return rgb
 
@@ -61,13 +58,12 @@ def outline(labels: NDArray[Any]) -> NDArray[np.bool_]:
 def contours(
     image: NDArray[np.uint8],
     labels: NDArray[np.uint8],
-    palette: NDArray[np.uint8] = PALETTE,
 ) -> NDArray[np.uint8]:
     """Draw the rims of `labels` in full colour on a grey or RGB image; RGB [H, W, 3]."""
-    _check(image, labels, palette)
+    _check(image, labels)
     rgb = to_rgb(image).copy()
     rim = outline(labels)
-    rgb[rim] = palette[labels[rim]]
+    rgb[rim] = PALETTE[labels[rim]]
     return rgb
 
 
@@ -75,10 +71,9 @@ def overlay(
     grey: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     alpha: float = FILL,
-    palette: NDArray[np.uint8] = PALETTE,
 ) -> NDArray[np.uint8]:
     """The usual picture of a labelled slice: tinted regions with a rim of full colour."""
-    return contours(blend(grey, labels, alpha, palette), labels, palette)
+    return contours(blend(grey, labels, alpha), labels)
 
 
 def mosaic(
@@ -104,8 +99,8 @@ def mosaic(
     return canvas
 
 
-def _check(image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:
+def _check(image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image {image.shape} and labels {labels.shape} differ")
-    if labels.size and labels.max() >= len(palette):
+    if labels.size and labels.max() >= len(PALETTE):
         raise ValueError(f"label {labels.max()} has no colour")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.prepare.slices import resize_image, to_display
+from mbhseg.imaging.display import resize_image, to_display
 
 TONE_HU = (-1024.0, -50.0, 150.0, 3000.0)  # knots of the tone curve, linear in between
 TONE_GREY = (0.0, 24.0, 224.0, 255.0)

@@ -14,7 +14,7 @@ from mbhseg.nn.patches import Network, Probabilities
 from mbhseg.predictions.temperature import soften
 
 
-class Planes(Protocol):
+class PlanePredictor(Protocol):
     """What predicts a volume plane by plane: a predictor, or several of them as one."""
 
     @property
@@ -71,7 +71,7 @@ class Ensemble:
     is no member, or if these differ.
     """
 
-    def __init__(self, members: Sequence[Planes]) -> None:
+    def __init__(self, members: Sequence[PlanePredictor]) -> None:
         kinds = {(member.size, member.field_mm, member.orientation) for member in members}
         if len(kinds) != 1:
             shown = " and ".join(f"{n} pixels, {mm:g} mm, {o}" for n, mm, o in sorted(kinds))

@@ -16,11 +16,11 @@ from mbhseg.acquire.hub import download_model, upload_model
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
-from mbhseg.inference.averaging import Ensemble, Planes
+from mbhseg.inference.averaging import Ensemble, PlanePredictor
 from mbhseg.inference.fit_temperature import FILE as CALIBRATION
 from mbhseg.inference.fit_temperature import stored_temperature
 from mbhseg.inference.predictor import Predictor
-from mbhseg.nn.network.saving import refuse_foreign_code
+from mbhseg.nn.network.trust import refuse_foreign_code
 from mbhseg.predictions import postprocess
 from mbhseg.predictions.postprocess import Postprocessing
 
@@ -60,7 +60,7 @@ def load(
     mirror: bool = False,
     calibrated: bool = True,
     processed: bool = True,
-) -> tuple[Planes, Postprocessing | None]:
+) -> tuple[PlanePredictor, Postprocessing | None]:
     """One predictor of all the models, and the post-processing that they share.
 
     `calibrated` uses their temperatures, `processed` what validation chose, where there are such.
@@ -95,7 +95,7 @@ def agreed(choices: Sequence[Postprocessing]) -> Postprocessing | None:
     )
 
 
-def together(members: Sequence[Planes], names: Sequence[str]) -> Planes:
+def together(members: Sequence[PlanePredictor], names: Sequence[str]) -> PlanePredictor:
     """One predictor, or the mean of several; InputError if they see different planes."""
     if len(members) == 1:
         return members[0]

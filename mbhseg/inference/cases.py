@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
+from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir
 from mbhseg.imaging.nifti import image_array
 from mbhseg.inference.predictor import Predictor
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.gathering import gather
 from mbhseg.predictions.writing import write_case
-from mbhseg.prepare.slices import Row, find_case
 from mbhseg.runtime.progress import progress
 
 
@@ -30,10 +29,10 @@ def predict_cases(
     Returns the manifest: file, bytes, sha256; sorted by file. No case gives an empty folder.
     Raises InputError for a case that the archive does not hold or that cannot be read.
     """
-    rows: list[Row] = []
+    rows: list[ManifestRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
         for case in progress(sorted(cases), label="infer", unit="scans"):
-            scan = archive.nifti(find_case(archive, case).image)
+            scan = archive.scan(case)
             hu = image_array(scan)
             found = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
             likely = found.probabilities

@@ -9,19 +9,20 @@ import numpy as np
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.imaging.nifti import image_array
-from mbhseg.inference.averaging import Planes
+from mbhseg.inference.averaging import PlanePredictor
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.calibration import REGION_MM, region_of
 from mbhseg.predictions import temperature
 from mbhseg.predictions.temperature import Voxels
-from mbhseg.prepare.slices import find_case
 from mbhseg.runtime.progress import progress
 
 FILE = "calibration.json"
 MOST_VOXELS = 200_000  # of a case; more say no more
 
 
-def calibrate(archive_path: str | Path, cases: Sequence[str], predictor: Planes) -> dict[str, Any]:
+def calibrate(
+    archive_path: str | Path, cases: Sequence[str], predictor: PlanePredictor
+) -> dict[str, Any]:
     """Fit the temperature of a predictor that has none yet, on cases of an archive.
 
     The voxels are those within 10 mm of what any rater drew, each with every rater's label: what
@@ -50,12 +51,12 @@ def calibrate(archive_path: str | Path, cases: Sequence[str], predictor: Planes)
     }
 
 
-def case_voxels(archive: Archive, case: str, predictor: Planes) -> Voxels:
+def case_voxels(archive: Archive, case: str, predictor: PlanePredictor) -> Voxels:
     """The case's voxels as `calibrate` takes them; none if no rater drew anything.
 
     Raises InputError if the case cannot be read.
     """
-    files = find_case(archive, case)
+    files = archive.files_of(case)
     scan = archive.nifti(files.image)
     hu = image_array(scan)
     raters = [archive.labels(member).volume() for member in files.labels.values()]

@@ -1,6 +1,5 @@
 """From a CT volume in HU to labels on the same voxels, a few slices at a time."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,14 @@ from numpy.typing import NDArray
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
+from mbhseg.imaging.display import from_display, network_input, to_display
 from mbhseg.imaging.orientation import ORIENTATION
 from mbhseg.imaging.windows import Window
 from mbhseg.inference.averaging import mirrored, tempered
 from mbhseg.inference.tiling import FIELD_MM, Tiling, tiled
-from mbhseg.nn import device
-from mbhseg.nn.network.models import computes_in, in_policy
-from mbhseg.nn.network.saving import load_model
-from mbhseg.nn.openvino import Ranges, UnknownLayer, compiled, translated
 from mbhseg.nn.patches import Network, Patch, Probabilities, around
-from mbhseg.prepare.slices import from_display, network_input, to_display
 
 Volume = NDArray[Any]
-
-log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -72,6 +65,8 @@ class Predictor:
         Raises InputError if a file is missing or broken, was trained on other classes, or has no
         ranges and is to be quantized.
         """
+        from mbhseg.nn.keras_backend import network_of  # TensorFlow takes seconds to import
+
         path = Path(model)
         path = path / "model.keras" if path.is_dir() else path
         record = Path(run_json) if run_json is not None else path.with_name("run.json")
@@ -96,7 +91,7 @@ class Predictor:
                 "Choose another precision, or train again",
             )
         try:
-            network = _network(path, precision, ranges)
+            network = network_of(path, precision, ranges)
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(
                 record, f"has ranges of another network ({error!r})", "Keep it beside its model"
@@ -150,22 +145,6 @@ class Predictor:
         for z, plane in self.planes(hu):
             result[:, :, z] = plane.argmax(axis=-1)
         return result
-
-
-def _network(path: Path, precision: str, ranges: Ranges | None) -> Network:
-    """The model of a file as a function of images: by OpenVINO, or by Keras on a GPU."""
-    model = load_model(path)
-    policy = computes_in(model) if precision == "model" else device.inference_policy(precision)
-    if not device.gpus():
-        try:
-            translation = translated(model, ranges if policy == "int8" else None)
-            return compiled(translation, bfloat16=policy == "bfloat16", threads=device.threads())
-        except (UnknownLayer, RuntimeError) as error:
-            log.warning("Keras predicts with %s, as OpenVINO cannot: %s", path, error)
-    if policy not in ("int8", computes_in(model)):
-        model = in_policy(model, policy)
-    answer: Network = model.predict_on_batch
-    return answer
 
 
 def _resize(probabilities: Probabilities, shape: tuple[int, ...]) -> Probabilities:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
+from mbhseg.imaging.display import to_display
 from mbhseg.nn.patches import Network
-from mbhseg.prepare.slices import to_display
 
 Fit = Literal["auto", "resize", "tile"]
 # ASSUME: 512 pixels of .488 mm, the usual of MBH-Seg25 and of head CT at large

@@ -130,6 +130,16 @@ class Archive:
     ) -> NoReturn:
         raise InputError(self.path, problem, remedy)
 
+    def files_of(self, case: str) -> CaseFiles:
+        """The case's files; InputError if the archive has no such case."""
+        if case not in self.cases:
+            raise InputError(self.path, f"has no case {case}", "Run inspect and what follows again")
+        return self.cases[case]
+
+    def scan(self, case: str) -> nib.Nifti1Image:
+        """The case's scan, whole in memory; InputError as `files_of` and `nifti`."""
+        return self.nifti(self.files_of(case).image)
+
     def read(self, member: str) -> bytes:
         """The member's bytes, checked against its CRC; InputError if it is damaged or missing."""
         try:

@@ -28,13 +28,9 @@ from mbhseg.inspect.inventory import (
     CASE_COLUMNS,
     SLICE_COLUMNS,
     Inventory,
-    gate,
-    merge,
     with_status,
 )
 from mbhseg.inspect.thumbnails import thumbnail
-
-__all__ = ["Inventory", "gate", "inspect_case", "inspect_cases", "merge", "thumbnail"]
 
 
 def inspect_cases(

@@ -7,14 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES
+from mbhseg.classes import PALETTE
+from mbhseg.imaging.display import resize_image, to_display
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.windows import Window, to_grey
-from mbhseg.prepare.slices import resize_image, to_display
 
 TILE, ROWS, COLUMNS = 128, 3, 4
 BRAIN = Window("brain", 40, 80)
-_PALETTE = np.array([c.rgb for c in CLASSES], np.float32)
 
 
 def thumbnail(
@@ -39,7 +38,7 @@ def thumbnail(
         sheet[place] = grey[..., np.newaxis]
         if labels is not None and z in labels.planes:
             small = _small_labels(labels.planes[z])
-            colours = _PALETTE[small[small > 0]]
+            colours = PALETTE[small[small > 0]]
             sheet[place][small > 0] = np.rint(0.5 * grey[small > 0][:, np.newaxis] + 0.5 * colours)
         corner = column * TILE + 3, row * TILE + 10
         cv2.putText(sheet, str(z), corner, cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255))

@@ -16,7 +16,7 @@ from scipy import ndimage
 from mbhseg.classes import ANY, FOREGROUND
 from mbhseg.metrics.bootstrap import Resampling
 from mbhseg.metrics.crops import bounding_box
-from mbhseg.metrics.overlap import SCORED_CLASSES, Row
+from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow
 
 N_BINS = 15
 REGION_MM = 10.0
@@ -67,7 +67,7 @@ def calibration_rows(
     raters: Mapping[str, Bytes],
     affine: NDArray[Any],
     names: Mapping[str, str],
-) -> list[Row]:
+) -> list[ScoreRow]:
     """The bins of one case, `COLUMNS`; bins without a voxel are left out.
 
     `probabilities` uint8 [x, y, z, 5] of EDH..SDH, 255 for 1; `raters` labels uint8 [x, y, z] by
@@ -85,7 +85,7 @@ def calibration_rows(
     likeliest = np.stack([LEVELS - 1 - levels[ANY], *(levels[c.key] for c in FOREGROUND)])
     chosen = likeliest.argmax(axis=0)
     levels[LABEL] = likeliest.max(axis=0)
-    rows: list[Row] = []
+    rows: list[ScoreRow] = []
     for rater, volume in raters.items():
         labels = volume.ravel(order="F")[region]
         positives = {c.key: labels == c.label for c in FOREGROUND}
@@ -105,7 +105,7 @@ def _class_levels(probabilities: Bytes, region: NDArray[np.int64]) -> dict[str, 
     return levels
 
 
-def _bins(levels: NDArray[np.int64], positive: NDArray[np.bool_]) -> Iterator[Row]:
+def _bins(levels: NDArray[np.int64], positive: NDArray[np.bool_]) -> Iterator[ScoreRow]:
     counts = np.bincount(2 * levels + positive, minlength=2 * LEVELS).reshape(LEVELS, 2)
     place = bin_of(np.arange(LEVELS))
     for index in range(N_BINS):

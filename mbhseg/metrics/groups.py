@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mbhseg.metrics.overlap import SCORED_CLASSES, Row
+from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow
 
 RATERS, RATERS_WITHOUT = "raters", "raters-without-"
 COLUMNS: dict[str, str] = {
@@ -80,7 +80,7 @@ def soft_dice(to_raters: Sequence[Counts]) -> float:
     return float(2 * intersection / total) if total else float("nan")
 
 
-def group_rows(rows: Iterable[Row], groups: Iterable[Group]) -> list[Row]:
+def group_rows(rows: Iterable[ScoreRow], groups: Iterable[Group]) -> list[ScoreRow]:
     """Rows of `COLUMNS` for one case, six a group, from the rows of all its pairs.
 
     `rows` hold each candidate against each rater of its group, and every two of these raters both
@@ -93,7 +93,7 @@ def group_rows(rows: Iterable[Row], groups: Iterable[Group]) -> list[Row]:
         counts[row["candidate"], row["reference"], row["class"]] = Counts(
             row["reference_voxels"], row["candidate_voxels"], row["intersection"]
         )
-    found: list[Row] = []
+    found: list[ScoreRow] = []
     for group, key in product(groups, SCORED_CLASSES):
         to_raters = [counts[group.candidate, rater, key] for rater in group.raters]
         among = [counts[a, b, key] for a in group.raters for b in group.raters if a != b]

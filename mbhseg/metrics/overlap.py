@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import ANY, CLASSES, FOREGROUND, KEYS
 
-Row = dict[str, Any]
+ScoreRow = dict[str, Any]
 
 N_LABELS = len(CLASSES)
 SCORED_CLASSES = (*KEYS, ANY)
@@ -84,7 +84,7 @@ def status_of(reference: int, candidate: int) -> str:
     return "spurious" if candidate else "absent"
 
 
-def score_counts(key: str, counts: tuple[int, int, int], voxel_ml: float) -> Row:
+def score_counts(key: str, counts: tuple[int, int, int], voxel_ml: float) -> ScoreRow:
     """The overlap columns of one class, from counts (reference, candidate, intersection)."""
     reference, candidate, intersection = (int(n) for n in counts)
     return {
@@ -99,14 +99,14 @@ def score_counts(key: str, counts: tuple[int, int, int], voxel_ml: float) -> Row
     }
 
 
-def score_confusion(confusion: NDArray[np.int64], voxel_ml: float) -> list[Row]:
+def score_confusion(confusion: NDArray[np.int64], voxel_ml: float) -> list[ScoreRow]:
     """Six rows, EDH..SDH and `any`, from one confusion matrix [6, 6]."""
     return [score_counts(key, n, voxel_ml) for key, n in class_counts(confusion).items()]
 
 
 def score_pair(
     reference: NDArray[np.uint8], candidate: NDArray[np.uint8], voxel_ml: float
-) -> list[Row]:
+) -> list[ScoreRow]:
     """Score `candidate` against `reference`: six rows, EDH..SDH and `any`.
 
     Volumes are uint8 [x, y, z]; `voxel_ml` is the volume of a voxel in ml. Columns: class,

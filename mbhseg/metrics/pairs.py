@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.metrics.lesions import Lesions, lesion_scores, lesions_by_class
-from mbhseg.metrics.overlap import SCORED_CLASSES, Row, plane_confusions, score_confusion
+from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow, plane_confusions, score_confusion
 from mbhseg.metrics.surface import Surface, diagonal_mm, surface_scores, surfaces_of
 
 
@@ -67,14 +67,14 @@ class PairScores:
             self._confusions[pair] = counts if kept is None else counts[kept]
         return self._confusions[pair]
 
-    def rows(self, pairs: Iterable[Pair]) -> list[Row]:
+    def rows(self, pairs: Iterable[Pair]) -> list[ScoreRow]:
         """Six rows for each pair, EDH..SDH and `any`, with all columns of `summary.COLUMNS`.
 
         `max_probability` is NaN: labels have no probabilities.
         """
         return [row for pair in pairs for row in self._pair_rows(pair)]
 
-    def _pair_rows(self, pair: Pair) -> list[Row]:
+    def _pair_rows(self, pair: Pair) -> list[ScoreRow]:
         ml = voxel_ml(self.labels.affine)
         lesions = self._lesions_of(pair.reference), self._lesions_of(pair.candidate)
         overlap = score_confusion(self.plane_confusions(pair).sum(axis=0), ml)

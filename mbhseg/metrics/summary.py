@@ -12,7 +12,7 @@ from mbhseg.metrics.bootstrap import Interval, Resampling, means_of
 from mbhseg.metrics.casewise import F1, SHARES, CaseTable, case_table
 from mbhseg.metrics.detection import detection_summary
 from mbhseg.metrics.lesion_rates import lesion_summary
-from mbhseg.metrics.overlap import SCORED_CLASSES, Row
+from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow
 from mbhseg.metrics.volume import volume_summary
 
 PAIR_COLUMNS = ("case", "patient", "candidate", "reference")
@@ -31,12 +31,12 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def typed_table(rows: Iterable[Row], columns: Mapping[str, str]) -> pd.DataFrame:
+def typed_table(rows: Iterable[ScoreRow], columns: Mapping[str, str]) -> pd.DataFrame:
     """Rows as a table with typed columns, in the order they have."""
     return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
 
 
-def score_table(rows: Iterable[Row], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
+def score_table(rows: Iterable[ScoreRow], columns: Mapping[str, str] = COLUMNS) -> pd.DataFrame:
     """Rows as a table with typed columns, sorted; no rows give an empty table.
 
     `columns` are `COLUMNS`, or `OVERLAP_COLUMNS` for rows of counts and Dice only.

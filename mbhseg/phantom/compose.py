@@ -103,7 +103,7 @@ def _patient(spec: PhantomSpec, index: int) -> _Patient:
     return _Patient(head, found, FADING * visit(index))
 
 
-def _head_box(head: Head, scan: scanner.Scan, p: Points) -> tuple[slice, slice] | None:
+def _head_box(head: Head, scan: scanner.Acquisition, p: Points) -> tuple[slice, slice] | None:
     """The part of a plane [1, x, y] that holds the head, with a margin; None if it lies outside."""
     step = 4
     coarse = p.at((slice(None), slice(None, None, step), slice(None, None, step)))
@@ -118,7 +118,7 @@ def _head_box(head: Head, scan: scanner.Scan, p: Points) -> tuple[slice, slice] 
 
 
 def _render(
-    patient: _Patient, scan: scanner.Scan, gantry: Points, edge: float, behind: Field
+    patient: _Patient, scan: scanner.Acquisition, gantry: Points, edge: float, behind: Field
 ) -> _Plane:
     """Render the samples [s, x, y] of one plane and average them through the slice.
 

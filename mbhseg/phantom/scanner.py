@@ -12,7 +12,7 @@ COVERAGE = (-56.0, 76.0)  # mm below and above the commissures: posterior fossa 
 _THICKEST = 6.0  # mm; slices farther apart than this leave gaps between them
 
 
-class Scan(NamedTuple):
+class Acquisition(NamedTuple):
     """How one scan was made.
 
     `spacing` in mm (x, y, z), `thickness` of a slice in mm, `turn` the rotation from gantry to
@@ -33,7 +33,7 @@ class Scan(NamedTuple):
     odd: bool
 
 
-def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Scan:
+def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Acquisition:
     """Draw a scan's settings; the head lies turned and shifted in the gantry, as patients do."""
     in_plane = float(rng.uniform(228, 250)) / size
     bottom, top = COVERAGE
@@ -54,7 +54,9 @@ def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Scan:
     dtype = np.int32 if rng.random() < 0.5 else np.int16
     odd = bool(rng.random() < 0.1) and dtype is np.int32
     spacing = (in_plane, in_plane, step)
-    return Scan(spacing, min(step, _THICKEST), turn, centre, tilt, noise, blur, padding, dtype, odd)
+    return Acquisition(
+        spacing, min(step, _THICKEST), turn, centre, tilt, noise, blur, padding, dtype, odd
+    )
 
 
 def _rotation(axis: int, angle: float) -> NDArray[np.float64]:
@@ -65,7 +67,7 @@ def _rotation(axis: int, angle: float) -> NDArray[np.float64]:
     return matrix
 
 
-def affine_of(scan: Scan, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+def affine_of(scan: Acquisition, shape: tuple[int, int, int]) -> NDArray[np.float64]:
     """Voxel to world, mm, RAS+: x runs to the patient's left, y forwards, z up, tilted about x."""
     rotation = _rotation(0, np.deg2rad(scan.tilt))
     affine = np.eye(4)
@@ -74,7 +76,7 @@ def affine_of(scan: Scan, shape: tuple[int, int, int]) -> NDArray[np.float64]:
     return affine
 
 
-def plane_points(scan: Scan, shape: tuple[int, int, int], k: int, samples: int) -> Points:
+def plane_points(scan: Acquisition, shape: tuple[int, int, int], k: int, samples: int) -> Points:
     """Gantry coordinates in mm of plane k, `samples` times through its thickness: [s, x, y]."""
     nx, ny, nz = shape
     sx, sy, sz = scan.spacing
@@ -87,7 +89,7 @@ def plane_points(scan: Scan, shape: tuple[int, int, int], k: int, samples: int) 
     return Points(xx, yy, zz)
 
 
-def to_head(scan: Scan, p: Points) -> Points:
+def to_head(scan: Acquisition, p: Points) -> Points:
     """Gantry coordinates to the head's."""
     u, v, w = (q - float(c) for q, c in zip(p[:3], scan.centre, strict=True))
     rows = [tuple(float(value) for value in row) for row in scan.turn]
@@ -114,7 +116,7 @@ def harden(hu: Field, cavity: Field, head: Points) -> None:
 
 
 def expose(
-    hu: Field, scan: Scan, rng: np.random.Generator, noise: float
+    hu: Field, scan: Acquisition, rng: np.random.Generator, noise: float
 ) -> NDArray[np.int16] | NDArray[np.int32]:
     """Blur a noiseless plane [x, y] by the scanner's point spread, add noise, pad, and round."""
     sigma = scan.blur / scan.spacing[0]

@@ -6,11 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from mbhseg.errors import InputError
-from mbhseg.files import MANIFEST_COLUMNS, atomic_dir
+from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.reading import read_fitting
 from mbhseg.predictions.writing import case_file, write_case
-from mbhseg.prepare.slices import Row, find_case
 
 
 def adopt(
@@ -38,10 +37,10 @@ def adopt(
             f"has no prediction of test case {missing[0]}{more}",
             f"Add {case_file(missing[0])}; a case without a bleed needs an empty volume",
         )
-    rows: list[Row] = []
+    rows: list[ManifestRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
         for case in sorted(cases):
-            scan = archive.nifti(find_case(archive, case).image)
+            scan = archive.scan(case)
             labels = read_fitting(source / case_file(case), scan.shape[:3], scan.affine)
             rows += write_case(partial, case, labels, scan, pictures)
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

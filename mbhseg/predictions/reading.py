@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import FOREGROUND
 from mbhseg.errors import InputError
-from mbhseg.evaluation.agreement import RatedCase
 from mbhseg.imaging.nifti import load_labels
 from mbhseg.imaging.plane_stream import open_volume, readable
 from mbhseg.predictions.writing import PROBABILITIES, case_file
+from mbhseg.prepare.annotations import RatedCase
 
 AFFINE_TOLERANCE_MM = 1e-3
 

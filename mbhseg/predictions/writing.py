@@ -16,31 +16,18 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
+from mbhseg.files import ManifestRow, slice_name, write_listed
+from mbhseg.imaging.display import from_display, to_display
+from mbhseg.imaging.masks import encode_mask, read_mask
 from mbhseg.imaging.nifti import (
     image_array,
     labels_like,
-    load_labels,
     nifti_bytes,
     scaled_nifti_bytes,
 )
 from mbhseg.imaging.overlays import overlay
 from mbhseg.imaging.png import encode_png
 from mbhseg.imaging.windows import Window, to_grey
-from mbhseg.prepare.rasterize import encode_mask, read_mask
-from mbhseg.prepare.slices import Row, from_display, save, slice_name, to_display
-
-__all__ = [
-    "FULL",
-    "MASKS",
-    "OVERLAYS",
-    "PROBABILITIES",
-    "WINDOW",
-    "case_file",
-    "load_labels",
-    "probability_bytes",
-    "read_masks",
-    "write_case",
-]
 
 PROBABILITIES = "probabilities"
 FULL = 255  # a probability of 1
@@ -62,7 +49,7 @@ def write_case(
     pictures: bool = True,
     window: Window = WINDOW,
     probabilities: NDArray[np.uint8] | None = None,
-) -> list[Row]:
+) -> list[ManifestRow]:
     """Write one case's prediction into `folder`, which becomes visible as a whole later.
 
     Args:
@@ -82,11 +69,11 @@ def write_case(
     volume = nifti_bytes(labels_like(labels, scan))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [save(folder, case_file(case), volume)]
+    rows = [write_listed(folder, case_file(case), volume)]
     if probabilities is not None:
         (folder / PROBABILITIES).mkdir(exist_ok=True)
         data = scaled_nifti_bytes(probabilities, scan, 1 / FULL)
-        rows.append(save(folder, f"{PROBABILITIES}/{case_file(case)}", data))
+        rows.append(write_listed(folder, f"{PROBABILITIES}/{case_file(case)}", data))
     if not pictures:
         return rows
     for name in (MASKS, OVERLAYS):
@@ -95,8 +82,8 @@ def write_case(
     for plane in range(labels.shape[2]):
         shown, below = to_display(labels[:, :, plane]), to_display(grey[:, :, plane])
         file = slice_name(case, plane)
-        rows.append(save(folder, f"{MASKS}/{file}", encode_mask(shown)))
-        rows.append(save(folder, f"{OVERLAYS}/{file}", encode_png(overlay(below, shown))))
+        rows.append(write_listed(folder, f"{MASKS}/{file}", encode_mask(shown)))
+        rows.append(write_listed(folder, f"{OVERLAYS}/{file}", encode_png(overlay(below, shown))))
     return rows
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES
+from mbhseg.classes import CLASSES, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 
@@ -21,7 +21,6 @@ TIES = ("background", "foreground", "lowest")
 N_LABELS = len(CLASSES)
 
 T = TypeVar("T")
-Labels = NDArray[np.uint8]
 
 
 class Consensus(NamedTuple):

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
-from mbhseg.files import atomic_dir, write_table
-from mbhseg.prepare.slices import slice_name
-from mbhseg.split.partition import SUBSETS, members
+from mbhseg.files import atomic_dir, slice_name, write_table
+from mbhseg.split.partition import members
 
 COLUMNS = ("subset", "case", "slice", "image", "mask", "classes", "image_sha256", "mask_sha256")
 KINDS = ("images", "masks")
@@ -35,7 +35,7 @@ class Png(NamedTuple):
     classes: str = ""
 
 
-def gather(
+def index_shards(
     shards: Iterable[tuple[str | Path, pd.DataFrame]], under: str = ""
 ) -> dict[SliceId, Png]:
     """Join the manifests of all shards into one index of slices.
@@ -74,7 +74,7 @@ def assemble(
 ) -> pd.DataFrame:
     """Assemble the data set of one fold and write its manifest; both appear whole or not at all.
 
-    `split` is a fold table; `images` and `masks` are indexes as `gather` makes them. The images
+    `split` is a fold table; `images` and `masks` are what `index_shards` gives. The images
     say which slices there are: every image of a case in the split needs a mask; masks without an
     image, and slices of cases outside the split, are left out. A case may have no slice. The
     subset folders are there even if they are empty.
@@ -125,7 +125,7 @@ def assemble_annotations(
     empty for votes), mask_sha256; rows by case, slice, annotation; none if rasterize was told to
     write no masks but the consensus. It does not depend on the shards. Returns the manifest.
 
-    Raises InputError as `gather`, and for a file that is gone.
+    Raises InputError as `index_shards`, and for a file that is gone.
     """
     shards, root, out_dir = list(shards), Path(root), Path(out_dir)
     inside = out_dir.relative_to(root).as_posix()
@@ -136,7 +136,7 @@ def assemble_annotations(
     with atomic_dir(out_dir) as partial:
         for kind in kinds:
             (partial / kind).mkdir()
-            for (case, index), png in gather(shards, kind).items():
+            for (case, index), png in index_shards(shards, kind).items():
                 place = f"{kind}/{slice_name(case, index)}"
                 link(png.path, partial / place)
                 rows.append((case, index, kind, f"{inside}/{place}", png.classes, png.sha256))

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 
 from mbhseg.classes import CLASSES
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
-from mbhseg.files import atomic_dir, atomic_file, manifest_of, write_json
+from mbhseg.files import ZIP_EPOCH, atomic_dir, atomic_file, manifest_of, write_json
 from mbhseg.imaging.nifti import label_array, labels_like, nifti_bytes, parse_nifti
-from mbhseg.inspect.archive import Archive, CaseFiles
+from mbhseg.inspect.archive import Archive
 from mbhseg.prepare.consensus import consensus
 from mbhseg.prepare.dataset import KINDS
-from mbhseg.split.partition import SUBSETS, members
+from mbhseg.split.partition import members
 
 NNUNET_NAME = re.compile(r"Dataset[0-9]{3}_[A-Za-z0-9_-]+")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
 _GZIP = b"\x1f\x8b"
 
 
@@ -48,7 +48,7 @@ def image_mask_zip(manifest: pd.DataFrame, root: str | Path, out_zip: str | Path
 
 
 def _entry(name: str, mode: int, dos: int = 0) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, _EPOCH)  # stored: PNGs do not shrink further
+    entry = zipfile.ZipInfo(name, ZIP_EPOCH)  # stored: PNGs do not shrink further
     entry.create_system = 3  # Unix, whichever system writes it
     entry.external_attr = mode << 16 | dos
     return entry
@@ -112,7 +112,7 @@ def nnunet(
             images.mkdir()
             labels.mkdir()
             for case in cases:
-                files = _files_of(archive, case)
+                files = archive.files_of(case)
                 data = archive.read(files.image)
                 scan = parse_nifti(data, files.image)
                 drawn = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
@@ -144,12 +144,6 @@ def _case_lists(folds: Sequence[pd.DataFrame]) -> tuple[list[dict[str, list[str]
             "split", "has no training cases, which nnU-Net needs", "Export another data set"
         )
     return splits, test
-
-
-def _files_of(archive: Archive, case: str) -> CaseFiles:
-    if case not in archive.cases:
-        raise InputError(archive.path, f"has no case {case}", "Run inspect and split again")
-    return archive.cases[case]
 
 
 def _description(n_training: int, sheared: bool) -> dict[str, Any]:

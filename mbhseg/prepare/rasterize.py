@@ -5,55 +5,31 @@ labels' images one below the other (background first), each pixel the number of 
 that label. The six numbers of a pixel sum to the number of raters, so fractions are exact.
 """
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES, FOREGROUND
-from mbhseg.errors import InputError
-from mbhseg.files import atomic_dir
+from mbhseg.classes import FOREGROUND, Labels
+from mbhseg.files import atomic_dir, slice_name, write_listed
+from mbhseg.imaging.display import display_shape, resize_labels, to_display
 from mbhseg.imaging.drawn_planes import DrawnPlanes
-from mbhseg.imaging.png import encode_png, read_grey, read_image, write_png
+from mbhseg.imaging.masks import _blank_mask, encode_mask
+from mbhseg.imaging.png import encode_png
 from mbhseg.inspect.archive import Archive, CaseFiles
 from mbhseg.prepare.consensus import (
     Consensus,
-    Labels,
     Votes,
     count_votes,
     decide,
     plane_votes,
     single_rater,
 )
-from mbhseg.prepare.slices import (
-    check_planes,
-    display_shape,
-    find_case,
-    resize_labels,
-    save,
-    slice_name,
-    to_display,
-)
+from mbhseg.prepare.slices import check_planes
+from mbhseg.prepare.votes import _blank_votes, encode_votes
 
-__all__ = [
-    "decode_rgb",
-    "encode_rgb",
-    "read_mask",
-    "read_soft",
-    "read_votes",
-    "run",
-    "votes_of",
-    "write_png",
-]
-
-PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)
-_SHIFTS = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number, 0xRRGGBB
-_CODES = np.sort(PALETTE[1:].astype(np.int32) @ _SHIFTS)
-_CODE_LABELS = (np.argsort(PALETTE[1:].astype(np.int32) @ _SHIFTS) + 1).astype(np.uint8)
 COLUMNS = ("file", "bytes", "sha256", "classes")
 
 
@@ -64,103 +40,6 @@ class MaskRow(NamedTuple):
     bytes: int
     sha256: str
     classes: str
-
-
-def encode_rgb(labels: Labels) -> NDArray[np.uint8]:
-    """Colour code of labels 0..5: [H, W] to RGB [H, W, 3]. Raises ValueError for another label."""
-    flat = labels.reshape(-1)
-    drawn = np.flatnonzero(flat != 0)  # few pixels are
-    values = flat[drawn]
-    if values.max(initial=0) >= len(CLASSES):
-        raise ValueError(f"label {values.max()} is outside 0..{len(CLASSES) - 1}")
-    rgb = np.zeros((*labels.shape, 3), np.uint8)
-    rgb.reshape(-1, 3)[drawn] = PALETTE[values]
-    return rgb
-
-
-def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
-    """Labels [H, W] uint8 of an RGB mask [H, W, 3]; undoes `encode_rgb`.
-
-    Raises InputError that names the colour and `where` if a pixel has a colour of no class.
-    """
-    drawn = np.flatnonzero((rgb[..., 0] | rgb[..., 1] | rgb[..., 2]) != 0)
-    colours = rgb.reshape(-1, 3)[drawn]
-    codes = colours.astype(np.int32) @ _SHIFTS
-    found = np.searchsorted(_CODES, codes).clip(max=len(_CODES) - 1)
-    wrong = _CODES[found] != codes
-    if wrong.any():
-        colour = tuple(int(value) for value in colours[wrong][0])
-        raise InputError(
-            where,
-            f"colour {colour} in {int(wrong.sum())} pixels is of no class",
-            "Make the mask again, as PNG and without smoothing",
-        )
-    labels = np.zeros(rgb.shape[:2], np.uint8)
-    labels.reshape(-1)[drawn] = _CODE_LABELS[found]
-    return labels
-
-
-def encode_mask(labels: Labels) -> bytes:
-    """The mask PNG of labels [H, W]; masks without a bleed are encoded once a shape."""
-    return encode_png(encode_rgb(labels)) if labels.any() else _blank_mask(labels.shape)
-
-
-@functools.lru_cache(maxsize=8)
-def _blank_mask(shape: tuple[int, int]) -> bytes:
-    return encode_png(np.zeros((*shape, 3), np.uint8))
-
-
-@functools.lru_cache(maxsize=8)
-def _blank_votes(shape: tuple[int, int], raters: int) -> bytes:
-    counts = np.zeros((*shape, len(CLASSES)), np.uint8)
-    counts[..., 0] = raters
-    return encode_png(encode_votes(counts))
-
-
-def read_mask(path: str | Path) -> Labels:
-    """Labels [H, W] uint8 of a mask PNG; InputError if unreadable or of an unknown colour."""
-    return decode_rgb(read_image(path), path)
-
-
-def encode_votes(counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Vote counts [H, W, 6] as the grey image [6 H, W] that is stored."""
-    return np.ascontiguousarray(np.moveaxis(counts, -1, 0)).reshape(-1, counts.shape[1])
-
-
-def votes_of(masks: Sequence[Labels]) -> NDArray[np.uint8]:
-    """Vote counts [H, W, 6] of the masks [H, W] of one slice, one a rater, labels 0..5.
-
-    The last axis sums to the number of masks. Equal to `read_votes` of the slice's stored votes.
-    Raises ValueError without masks and for shapes that differ.
-    """
-    stack = np.stack(masks)
-    return np.stack([(stack == c.label).sum(axis=0, dtype=np.uint8) for c in CLASSES], axis=-1)
-
-
-def read_votes(path: str | Path) -> NDArray[np.uint8]:
-    """Vote counts [H, W, 6] of a stored slice, background first: how many raters chose each label.
-
-    The last axis sums to the number of raters, the same in every pixel. A soft target is the
-    counts divided by that sum (`read_soft`); the counts are exact.
-
-    Raises InputError if the file is no image of votes: the six numbers of every pixel must have
-    one sum above 0, the number of raters.
-    """
-    image = read_grey(path)
-    stack = image.reshape(len(CLASSES), -1, image.shape[1]) if len(image) % 6 == 0 else image[:0]
-    raters = stack.sum(axis=0, dtype=np.int64)
-    if not raters.size or raters.min() != raters.max() or raters.min() == 0:
-        raise InputError(path, "not an image of votes", "Run rasterize again")
-    return np.moveaxis(stack, 0, -1)
-
-
-def read_soft(path: str | Path) -> NDArray[np.float32]:
-    """Vote fractions [H, W, 6] float32 of a stored slice; the last axis sums to 1.
-
-    Raises InputError as `read_votes`.
-    """
-    counts = read_votes(path)
-    return counts.astype(np.float32) / np.float32(counts[0, 0].sum(dtype=np.int64))
 
 
 def classes_in(labels: Labels) -> str:
@@ -191,7 +70,7 @@ def run(
     rows: list[MaskRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
         for case in sorted(planes):
-            files = find_case(archive, case)
+            files = archive.files_of(case)
             rows += write_case(archive, files, planes[case], consensus, size, per_rater, partial)
     return pd.DataFrame(sorted(rows), columns=list(COLUMNS))
 
@@ -220,12 +99,14 @@ def write_case(
         (out_dir / folder).mkdir(exist_ok=True)
         for plane in planes:
             data, classes = _mask_png(volume, plane, size)
-            row = save(out_dir, f"{folder}/{slice_name(case, plane)}", data)
+            row = write_listed(out_dir, f"{folder}/{slice_name(case, plane)}", data)
             rows.append(MaskRow(*row, classes))
     if votes is not None:
         (out_dir / "soft").mkdir(exist_ok=True)
         for plane, data in _votes_pngs(votes, planes, size):
-            rows.append(MaskRow(*save(out_dir, f"soft/{slice_name(case, plane)}", data), ""))
+            rows.append(
+                MaskRow(*write_listed(out_dir, f"soft/{slice_name(case, plane)}", data), "")
+            )
     return rows
 
 

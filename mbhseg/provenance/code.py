@@ -4,15 +4,9 @@ Light on purpose: the Snakefile imports it at every call.
 """
 
 import ast
-import datetime
 import functools
 import hashlib
-import importlib.metadata
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = "mbhseg"
@@ -100,51 +94,3 @@ def _files_of(parts: list[str], root: Path) -> Iterator[Path]:
         for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
             if candidate.is_file():
                 yield candidate
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions of the named distributions and of Python; absent ones are left out."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
-    """The commit that the code is at, and whether tracked files differ from it.
-
-    Both are None where the code is not in a git checkout or git is not installed.
-    """
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(root), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return {"commit": git("rev-parse", "HEAD"), "changed": changed}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "changed": None}
-
-
-COMMANDS = Path("logs/commands.tsv")  # below results/
-
-
-def note_command(results: str | Path) -> None:
-    """Append time and command line of this process to the list of commands below `results`."""
-    path = Path(results) / COMMANDS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(f"{now}\t{shlex.join(words)}\n")
-
-
-def last_command(results: str | Path) -> str | None:
-    """The command line noted last below `results`; None if there is none."""
-    path = Path(results) / COMMANDS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return lines[-1].split("\t", 1)[1] if lines else None

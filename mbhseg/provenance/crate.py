@@ -14,7 +14,8 @@ from typing import Any
 
 from mbhseg import __version__
 from mbhseg.files import manifest_of, read_json, read_table, sha256
-from mbhseg.provenance.code import git_state, last_command, versions
+from mbhseg.provenance.commands import last_command
+from mbhseg.provenance.environment import git_state, versions
 
 PACKAGES = (
     *("snakemake", "tensorflow", "keras", "numpy", "pandas", "scipy", "nibabel", "simpleitk"),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from mbhseg.classes import ANY, KEYS
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.figures.dataset import class_counts
 from mbhseg.files import read_table
 from mbhseg.split import partition
@@ -90,7 +91,7 @@ def split_rows(balance_tsv: Path) -> list[SplitRow]:
     balance = read_table(balance_tsv)
     rows = []
     for fold, subset in (
-        (fold, subset) for fold in sorted(set(balance["fold"])) for subset in partition.SUBSETS
+        (fold, subset) for fold in sorted(set(balance["fold"])) for subset in SUBSETS
     ):
         part = balance[(balance["fold"] == fold) & (balance["subset"] == subset)]
         if part.empty:

@@ -7,8 +7,8 @@ from typing import Any
 import jinja2
 
 from mbhseg.classes import ANY, FOREGROUND, KEYS
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.report.measures import CONVENTIONS, NAMES
-from mbhseg.split.partition import SUBSETS
 
 NO_VALUE = "–"
 

@@ -25,6 +25,7 @@ from mbhseg.report.measures import (
     organisers_rows,
     score_rows,
 )
+from mbhseg.runtime.durations import duration
 
 DOWNLOADS = 4_000_000  # bytes of all runs' tables together; the largest stay in the results
 
@@ -343,13 +344,3 @@ def kept_weights(info: Mapping[str, Any], epochs: int | None = None) -> Fact:
     if best.get("val_dice") is not None:
         chosen += f", validation Dice {best['val_dice']:.3f}"
     return Fact("weights kept", chosen)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `2 h 05 min`, `3 min 20 s` or `12 s`."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    if whole >= 60:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole} s"

@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import ANY, KEYS
 from mbhseg.config.run_names import RUN, Run
-from mbhseg.evaluation.agreement import CONSENSUS, WITHOUT, rater_name, read_raters, read_scan
+from mbhseg.evaluation.agreement import CONSENSUS, WITHOUT
 from mbhseg.evaluation.case_scores import model_name
 from mbhseg.figures.examples import rank_cases
 from mbhseg.files import read_json, read_table
 from mbhseg.imaging import geometry, sprites
+from mbhseg.imaging.display import to_display
 from mbhseg.imaging.nifti import image_array, voxel_ml
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.reading import read_prediction
+from mbhseg.prepare.annotations import rater_name, read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
-from mbhseg.prepare.slices import to_display
 from mbhseg.report.viewer_settings import display, script
 from mbhseg.split import partition
 
@@ -118,7 +119,7 @@ def write_viewer(
             (folder / f"{stems[case]}.js").unlink()
         index = []
         for case in kept:
-            images = _images(read_scan(archive, case), there[case].planes)
+            images = _images(archive.scan(case), there[case].planes)
             (folder / f"{stems[case]}.webp").write_bytes(sprites.sprite(images, rung))
             files = {"script": f"{stems[case]}.js", "sprite": f"{stems[case]}.webp"}
             found = _case_scores(case, there[case].runs, scores, known)
@@ -174,7 +175,7 @@ def _fit(
     `sizes` are the slices of each case, `texts` the bytes of its labels.
     """
     step = max(1, len(ranked) // _SAMPLE_CASES)
-    samples = [_images(read_scan(archive, case), None) for case in ranked[::step][:_SAMPLE_CASES]]
+    samples = [_images(archive.scan(case), None) for case in ranked[::step][:_SAMPLE_CASES]]
     for step in range(1, len(ranked) + 1):
         kept = list(ranked[::step])
         room = min(SPRITES, budget - sum(texts[case] for case in kept))
@@ -198,7 +199,7 @@ def _write_labels(
     file: Path,
 ) -> dict[str, Any]:
     """Write the script with a case's labels; what the index says of the case."""
-    scan = read_scan(archive, shown.case)
+    scan = archive.scan(shown.case)
     rated = read_raters(archive, shown.case, scan)
     volumes = {rater_name(rater): volume for rater, volume in rated.labels.items()}
     volumes[CONSENSUS] = consensus(rated.labels, *rule, where=shown.case)

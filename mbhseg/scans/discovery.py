@@ -23,7 +23,7 @@ _DICOM, _ZIP = (".dcm", ".dicom"), ".zip"
 _KNOWN = "NIfTI, MHA, NRRD, NPY, PNG, DICOM, or a zip of the data set's layout"
 
 
-class Found(NamedTuple):
+class FoundScan(NamedTuple):
     """A scan that was found but not read yet; `read` raises InputError if it is broken.
 
     `files` are what it is read from: one, or those of a DICOM series.
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     files: tuple[Path, ...] = ()
 
 
-def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
+def find(inputs: Iterable[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
     """The scans of the inputs, in the order of their names, and what is none.
 
     An input is a file, a folder that is searched through, or a zip in the data set's layout; a
@@ -45,7 +45,7 @@ def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
 
     Of two scans with one name neither is found: both are failures.
     """
-    found: list[Found] = []
+    found: list[FoundScan] = []
     failures: list[Failure] = []
     for given in inputs:
         try:
@@ -61,7 +61,7 @@ def find(inputs: Iterable[str | Path]) -> tuple[list[Found], list[Failure]]:
     return sorted(found, key=lambda scan: scan.name), failures
 
 
-def find_some(inputs: Sequence[str | Path]) -> tuple[list[Found], list[Failure]]:
+def find_some(inputs: Sequence[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
     """As `find`; InputError if nothing was given."""
     if not inputs:
         raise InputError(
@@ -70,7 +70,7 @@ def find_some(inputs: Sequence[str | Path]) -> tuple[list[Found], list[Failure]]
     return find(inputs)
 
 
-def _search(path: Path) -> list[Found]:
+def _search(path: Path) -> list[FoundScan]:
     if path.is_dir():
         scans = list(_in_folder(path))
         if not scans:
@@ -80,7 +80,7 @@ def _search(path: Path) -> list[Found]:
         raise InputError(path, "no such file or folder", "Check the path")
     if path.suffix.lower() == _ZIP:
         return [
-            Found(c, f"{path}:{c}", partial(nifti.read_member, path, c), (path,))
+            FoundScan(c, f"{path}:{c}", partial(nifti.read_member, path, c), (path,))
             for c in nifti.cases(path)
         ]
     if path.suffix.lower() == ".txt":
@@ -93,7 +93,7 @@ def _search(path: Path) -> list[Found]:
     raise InputError(path, "is of no known format", f"Give {_KNOWN}")
 
 
-def _in_folder(folder: Path) -> Iterator[Found]:
+def _in_folder(folder: Path) -> Iterator[FoundScan]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here, slices = Path(root), []
@@ -113,15 +113,15 @@ def _reader(path: Path) -> Callable[[Path, str], Scan] | None:
     return next((read for suffix, read in _READERS.items() if lower.endswith(suffix)), None)
 
 
-def _file(path: Path, reader: Callable[[Path, str], Scan]) -> Found:
+def _file(path: Path, reader: Callable[[Path, str], Scan]) -> FoundScan:
     name = _stem(path)
     if name == "image":  # the data set's own layout
         name = path.resolve().parent.name
-    return Found(name, str(path), partial(reader, path, name), (path,))
+    return FoundScan(name, str(path), partial(reader, path, name), (path,))
 
 
-def _series(files: list[Path], name: str, where: str) -> Found:
-    return Found(name, where, partial(dicom.read, files, name, where), tuple(files))
+def _series(files: list[Path], name: str, where: str) -> FoundScan:
+    return FoundScan(name, where, partial(dicom.read, files, name, where), tuple(files))
 
 
 def _stem(path: Path) -> str:

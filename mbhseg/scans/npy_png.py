@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from mbhseg.errors import InputError
+from mbhseg.imaging.display import from_display
 from mbhseg.imaging.plane_stream import MAX_BYTES
-from mbhseg.prepare.slices import from_display
 from mbhseg.scans.scan import Scan, image_of
 
 # ASSUME: voxels lie as in the training set, x to the patient's left, y to the front

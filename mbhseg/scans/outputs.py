@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.imaging.animation import frame, gif_bytes
+from mbhseg.imaging.display import resize_image, resize_labels, to_display
+from mbhseg.imaging.masks import encode_mask
 from mbhseg.imaging.nifti import scaled_nifti_bytes
 from mbhseg.imaging.orientation import Turn
 from mbhseg.imaging.overlays import mosaic, overlay
@@ -26,8 +28,6 @@ from mbhseg.imaging.png import encode_png
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.predictions.gathering import Outcome
 from mbhseg.predictions.writing import FULL, MASKS, OVERLAYS, WINDOW, case_file, write_case
-from mbhseg.prepare.rasterize import encode_mask
-from mbhseg.prepare.slices import resize_image, resize_labels, to_display
 from mbhseg.scans import seg_object
 from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, VIEWER
 from mbhseg.scans.preview import preview

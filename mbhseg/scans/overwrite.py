@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mbhseg.errors import InputError
 from mbhseg.predictions.writing import MASKS, PROBABILITIES, case_file
-from mbhseg.scans.discovery import Found
+from mbhseg.scans.discovery import FoundScan
 from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, REPORT, VIEWER
 
 _PICTURES = MASKS.split("/")[0]
@@ -20,7 +20,7 @@ _PAGE_FILES = re.compile(
 )
 
 
-def refuse_over_inputs(scans: Sequence[Found], folder: str | Path) -> None:
+def refuse_over_inputs(scans: Sequence[FoundScan], folder: str | Path) -> None:
     """Raise InputError if predicting `scans` into `folder` would replace a file of one of them.
 
     An input counts by its own path and by the file that its links lead to, without regard to

@@ -17,13 +17,13 @@ from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import write_table
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.imaging.orientation import turn_of
-from mbhseg.inference.averaging import Planes
+from mbhseg.inference.averaging import PlanePredictor
 from mbhseg.inference.tiling import Fit, plan
 from mbhseg.predictions.gathering import Outcome, gather
 from mbhseg.predictions.postprocess import Postprocessing
 from mbhseg.runtime.progress import progress
 from mbhseg.scans import outcome, outputs
-from mbhseg.scans.discovery import Found
+from mbhseg.scans.discovery import FoundScan
 from mbhseg.scans.failures import Failure, failed_table
 from mbhseg.scans.layout import FAILED, VOLUMES
 from mbhseg.scans.scan import Scan, check
@@ -70,8 +70,8 @@ class Settings:
 
 
 def predict_scans(
-    found: Sequence[Found],
-    predictor: Planes,
+    found: Sequence[FoundScan],
+    predictor: PlanePredictor,
     folder: str | Path,
     settings: Settings,
     failures: Sequence[Failure] = (),
@@ -101,8 +101,8 @@ def predict_scans(
 
 
 def _run(
-    found: Sequence[Found],
-    predictor: Planes,
+    found: Sequence[FoundScan],
+    predictor: PlanePredictor,
     folder: Path,
     settings: Settings,
     done: Rows,
@@ -136,7 +136,7 @@ def _run(
 
 
 def _read_ahead(
-    found: Sequence[Found], reader: ThreadPoolExecutor, intensity: bool, failed: list[Failure]
+    found: Sequence[FoundScan], reader: ThreadPoolExecutor, intensity: bool, failed: list[Failure]
 ) -> Iterator[Scan]:
     """The scans in their order, the next being read while one is used; bad ones are failures."""
     waiting: deque[tuple[str, Future[Scan]]] = deque()
@@ -149,7 +149,7 @@ def _read_ahead(
             yield future.result()
 
 
-def _read(found: Found, intensity: bool) -> Scan:
+def _read(found: FoundScan, intensity: bool) -> Scan:
     scan = found.read()
     return check(scan, intensity=intensity and scan.kind != "png")
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.imaging import geometry, sprites
+from mbhseg.imaging.display import to_display
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.imaging.orientation import Turn
 from mbhseg.predictions.gathering import Outcome
-from mbhseg.prepare.slices import to_display
 from mbhseg.scans.scan import Scan
 
 LEVELS = 8  # of doubt that the viewer tells apart

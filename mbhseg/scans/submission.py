@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mbhseg.errors import InputError
-from mbhseg.files import atomic_file
+from mbhseg.files import ZIP_EPOCH, atomic_file
 from mbhseg.imaging import geometry
 from mbhseg.imaging.nifti import load_labels, parse_nifti
 from mbhseg.predictions.writing import case_file
-from mbhseg.scans.discovery import Found
+from mbhseg.scans.discovery import FoundScan
 
 TOLERANCE_MM = 1e-3
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the same labels, the same bytes
 
 
-def check(folder: str | Path, scans: Sequence[Found]) -> list[Path]:
+def check(folder: str | Path, scans: Sequence[FoundScan]) -> list[Path]:
     """The label volumes `<name>.nii.gz` of the scans, each in its scan's geometry.
 
     Raises InputError if there is no scan, if a volume is missing, is not uint8 labels 0..5, or
@@ -33,7 +32,7 @@ def check(folder: str | Path, scans: Sequence[Found]) -> list[Path]:
     return [_check_one(Path(folder) / case_file(scan.name), scan) for scan in scans]
 
 
-def _check_one(path: Path, found: Found) -> Path:
+def _check_one(path: Path, found: FoundScan) -> Path:
     if not path.is_file():
         raise InputError(path, "no labels of this scan", "Predict it")
     stored = parse_nifti(path.read_bytes(), str(path)).extra["dtype"]
@@ -53,7 +52,7 @@ def _check_one(path: Path, found: Found) -> Path:
     return path
 
 
-def pack(folder: str | Path, scans: Sequence[Found], target: str | Path) -> int:
+def pack(folder: str | Path, scans: Sequence[FoundScan], target: str | Path) -> int:
     """Check the label volumes of `folder` and zip them, without folders; how many they are.
 
     The zip appears whole or not at all. Raises InputError as `check`.
@@ -61,5 +60,5 @@ def pack(folder: str | Path, scans: Sequence[Found], target: str | Path) -> int:
     volumes = check(folder, scans)
     with atomic_file(target) as partial, zipfile.ZipFile(partial, "w") as archive:
         for path in sorted(volumes):
-            archive.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
+            archive.writestr(zipfile.ZipInfo(path.name, ZIP_EPOCH), path.read_bytes())
     return len(volumes)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mbhseg.classes import ANY, KEYS
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
 from mbhseg.split.stratify import deal, sort_key
 
-SUBSETS = ("train", "valid", "test")
 ALL = "all"  # every patient, case and slice of a subset, in the table of the class balance
 _NONE = "none"  # stratum of the patients without a hemorrhage
 _WHERE = "split"

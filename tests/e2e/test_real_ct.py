@@ -7,11 +7,11 @@ import pytest
 
 from mbhseg.classes import KEYS
 from mbhseg.files import read_json, read_table
+from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import image_array, label_array
 from mbhseg.imaging.png import read_image
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare.consensus import consensus
-from mbhseg.prepare.rasterize import read_mask
 
 pytestmark = pytest.mark.real_ct
 RUN = "flexunet-f0-s137"

@@ -13,11 +13,14 @@ import pytest
 
 from mbhseg.classes import KEYS
 from mbhseg.files import sha256
+from mbhseg.imaging.masks import encode_rgb, read_mask
+from mbhseg.imaging.png import write_png
 from mbhseg.nn import device
 from mbhseg.nn.checkpoint.state import StateFolder
-from mbhseg.nn.training.train import TrainOutputs, train
+from mbhseg.nn.training.fit import TrainOutputs
+from mbhseg.nn.training.train import train
 from mbhseg.prepare.dataset import ANNOTATION_COLUMNS
-from mbhseg.prepare.rasterize import classes_in, encode_rgb, read_mask, write_png
+from mbhseg.prepare.rasterize import classes_in
 
 WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
 SIZE = 32

@@ -10,7 +10,8 @@ from pathlib import Path
 from mbhseg.errors import Stopped
 from mbhseg.files import manifest_of, write_table
 from mbhseg.nn.checkpoint.state import StateFolder
-from mbhseg.nn.training.train import TrainOutputs, train
+from mbhseg.nn.training.fit import TrainOutputs
+from mbhseg.nn.training.train import train
 from tests.nn.conftest import SIZE, WINDOW, write_slices
 
 COSINE = {

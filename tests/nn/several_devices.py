@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from mbhseg.errors import Stopped
 from mbhseg.nn.checkpoint.state import StateFolder
-from mbhseg.nn.training.train import TrainOutputs, train
+from mbhseg.nn.training.fit import TrainOutputs
+from mbhseg.nn.training.train import train
 from tests.nn.conftest import NETWORK, SIZE, WINDOW, write_slices
 
 TRAINING = {

@@ -254,7 +254,7 @@ def test_keras_predicts_on_a_gpu(tmp_path, monkeypatch):
     hu = images(1, 32, 32)[0].astype(np.int16)
     here = Predictor.load(place).probabilities(hu)
     monkeypatch.setattr(device, "gpus", lambda: ["NVIDIA"])
-    monkeypatch.setattr("mbhseg.inference.predictor.compiled", None)
+    monkeypatch.setattr("mbhseg.nn.keras_backend.compiled", None)
     np.testing.assert_allclose(Predictor.load(place).probabilities(hu), here, atol=1e-4)
 
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from mbhseg.files import read_json, read_table, sha256
+from mbhseg.imaging.png import read_image
 from mbhseg.nn.network.saving import load_model
-from mbhseg.prepare.slices import read_image
 from tests.nn.seed_reference import Settings, draw_weights, moderate, run, write_h5
 from tests.workspace import TINY, Workspace
 

@@ -24,7 +24,7 @@ from mbhseg.nn.antillia.keras2 import REMEDY, SavedLayer, SavedModel, open_saved
 from mbhseg.nn.network import flexunet
 from mbhseg.nn.network.models import DEFAULT, build_model
 from mbhseg.nn.network.saving import save_model
-from mbhseg.provenance.code import versions
+from mbhseg.provenance.environment import versions
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import pandas as pd
 from keras import ops
 
 from mbhseg.errors import InputError
+from mbhseg.imaging.masks import read_mask
+from mbhseg.imaging.png import read_image
 from mbhseg.nn.network.saving import load_model
 from mbhseg.nn.training.losses import cross_entropy, dice_coef_multiclass
-from mbhseg.prepare.rasterize import read_mask
-from mbhseg.prepare.slices import read_image
 
 
 def evaluate_slices(

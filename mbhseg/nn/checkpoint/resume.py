@@ -5,13 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import keras
-import numpy as np
 
-from mbhseg.nn.checkpoint.interrupt import Interrupt
 from mbhseg.nn.checkpoint.state import StateFolder, Tree
-from mbhseg.nn.training.callbacks import EpochTimes, Logs
 
-_SHARE = 0.05  # of the time, at most, goes into saves at the ends of epochs
 _COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -112,83 +108,3 @@ class Ledger:
     def forget(self) -> None:
         """Let go of what was left: its arrays are large."""
         self.saved = None
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Saves the training after every so many minutes and when an epoch begins; puts it back.
-
-    It must come after the callbacks that change weights when an epoch begins. A save at an
-    epoch's begin is left out if saves would take more than a twentieth of the time; the interval
-    holds all the same.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        parts: Mapping[str, Part],
-        times: EpochTimes,
-        interrupt: Interrupt,
-    ) -> None:
-        super().__init__()
-        self._ledger, self._parts, self._interval = ledger, parts, ledger.minutes * 60
-        self._times, self._interrupt = times, interrupt
-        self.epoch, self.step = self._first = ledger.position
-        self._saved_at, self._cost = time.monotonic(), 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        self.epoch = epoch
-        if epoch == self._first[0]:
-            if self._ledger.saved is not None:
-                self._restore(self._ledger.saved)
-                self._ledger.forget()
-            return
-        self.step = 0
-        if self._since() > min(self._interval, self._cost / _SHARE):
-            self.save()
-
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if (self.epoch, batch) < self._first:  # passed over
-            return
-        self.step = batch + 1
-        self._interrupt.check()
-        if self._since() > self._interval:
-            self.save()
-
-    def save(self) -> None:
-        """Save the training as it stands between two steps."""
-        variables = {name: list(group) for name, group in self._variables().items()}
-        self._write({"variables": variables})
-
-    def finish(self, ended_by: str) -> None:
-        """Save that no epoch is left, so that only the outputs have to be made."""
-        self._write({"ended_by": ended_by})
-
-    def _since(self) -> float:
-        return time.monotonic() - self._saved_at
-
-    def _write(self, tree: Tree) -> None:
-        parts = {name: part.state() for name, part in self._parts.items()}
-        self._cost = self._ledger.write(
-            {"epoch": self.epoch, "step": self.step, "parts": parts, **tree}
-        )
-        self._saved_at = time.monotonic()
-        self._times.leave_out(self._cost)
-
-    def _variables(self) -> dict[str, Sequence[Any]]:
-        return {
-            "model": self.model.variables,  # the states of seed generators among them
-            "optimizer": self.model.optimizer.variables,
-            "metrics": self.model.metrics_variables,  # so that an epoch's mean loss goes on
-        }
-
-    def _restore(self, saved: Tree) -> None:
-        for name, group in self._variables().items():
-            for variable, value in zip(group, saved["variables"][name], strict=True):
-                variable.assign(np.asarray(value))
-        restore_parts(self._parts, saved)
-
-
-def restore_parts(parts: Mapping[str, Part], saved: Tree) -> None:
-    """Give each part the state that was saved of it."""
-    for name, part in parts.items():
-        part.restore(saved["parts"][name])

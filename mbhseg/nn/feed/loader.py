@@ -20,7 +20,7 @@ from mbhseg.nn.feed.sampling import epoch_length, epoch_order
 from mbhseg.nn.feed.store import SliceStore
 from mbhseg.nn.patches import Patch, draw
 from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
-from mbhseg.prepare.rasterize import votes_of
+from mbhseg.prepare.votes import votes_of
 
 # what keeps the draws of a rater and of a patch apart from the draws of the augmentation
 _RATER, _PATCH = 1, 2

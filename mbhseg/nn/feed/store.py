@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, sha256
-from mbhseg.prepare.rasterize import read_mask
-from mbhseg.prepare.slices import read_image
+from mbhseg.imaging.masks import read_mask
+from mbhseg.imaging.png import read_image
 
 CHANNELS = 3
 _IMAGES, _LABELS, _RATERS = "images.npy", "labels.npy", "raters.npy"
@@ -30,7 +30,7 @@ _IMAGES, _LABELS, _RATERS = "images.npy", "labels.npy", "raters.npy"
 Pixels = NDArray[np.uint8]
 
 
-class Planes:
+class StoredPlanes:
     """The uint8 array [N, ...] of an `.npy` file, read where it is indexed, by number or list."""
 
     def __init__(self, path: str | Path) -> None:
@@ -73,9 +73,9 @@ class SliceStore(NamedTuple):
     """
 
     table: pd.DataFrame
-    images: Planes | Pixels
-    labels: Planes | Pixels
-    raters: Planes | Pixels | None = None
+    images: StoredPlanes | Pixels
+    labels: StoredPlanes | Pixels
+    raters: StoredPlanes | Pixels | None = None
     first: NDArray[np.int64] | None = None
     locks: tuple[IO[str], ...] = ()  # held as long as the store is, against those who tidy up
 
@@ -166,7 +166,7 @@ class _Part(NamedTuple):
 
 def _opened(
     place: Path, parts: Mapping[str, _Part], threads: int
-) -> tuple[dict[str, Planes], IO[str]]:
+) -> tuple[dict[str, StoredPlanes], IO[str]]:
     """The arrays in `place`, decoded unless they are there, and the lock that keeps them there."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with _shared(place) as lock:
@@ -177,7 +177,7 @@ def _opened(
                         for name, part in parts.items():
                             _decode(part, partial / name, threads)
                     _tidy(place)
-    return {name: Planes(place / name) for name in parts}, lock
+    return {name: StoredPlanes(place / name) for name in parts}, lock
 
 
 def _in_order(table: pd.DataFrame, raters: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
+from mbhseg.runtime.durations import duration
+
 _SCORES = ("loss", "val_loss", "val_dice", "learning_rate")
 _BLINK_S = 0.5  # a bar's loss changes no more often, as reading it waits for the device
 _STEP = 0.1  # within an epoch, a log gets a line when another tenth is done,
@@ -94,11 +96,4 @@ class Progress(keras.callbacks.Callback):
         self._shown = time.monotonic()
         left = (self._shown - self._began) / max(1, self._done) * (self._epochs * self._steps - at)
         line = f"epoch {self._epoch + 1}/{self._epochs}  {text}  {self._speed():.1f} images/s"
-        print(f"{line}  ETA {clock(left)}", file=sys.stderr, flush=True)
-
-
-def clock(seconds: float) -> str:
-    """A duration as h:mm:ss, or m:ss below an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        print(f"{line}  ETA {duration(left)}", file=sys.stderr, flush=True)

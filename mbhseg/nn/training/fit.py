@@ -12,14 +12,7 @@ from mbhseg.errors import Stopped
 from mbhseg.imaging.windows import Window
 from mbhseg.nn import device
 from mbhseg.nn.checkpoint.interrupt import Interrupt, Interrupted
-from mbhseg.nn.checkpoint.resume import (
-    Attributes,
-    Checkpoint,
-    Ledger,
-    Part,
-    parts_of,
-    restore_parts,
-)
+from mbhseg.nn.checkpoint.resume import Attributes, Ledger, Part, parts_of
 from mbhseg.nn.feed.loader import TrainingFeed
 from mbhseg.nn.feed.store import SliceStore
 from mbhseg.nn.network.supervision import with_heads
@@ -39,6 +32,7 @@ from mbhseg.nn.training.events import WriteEvents
 from mbhseg.nn.training.losses import METRICS, Loss, make_loss
 from mbhseg.nn.training.optimizers import learning_rate_reducer, make_optimizer
 from mbhseg.nn.training.pictures import PreviewFolder, choose_previews
+from mbhseg.nn.training.save_callback import Checkpoint, restore_parts
 
 
 class TrainOutputs(NamedTuple):
@@ -64,7 +58,7 @@ class TrainOutputs(NamedTuple):
         )
 
 
-class Found(NamedTuple):
+class Fitted(NamedTuple):
     """The best epoch's scores, what ended the training, and how long things took."""
 
     best: dict[str, float]
@@ -192,7 +186,7 @@ class Session:
         averaged = [] if recipe.optimizer.ema is None else [self._average]
         self._callbacks = [self._times, *averaged, self._checkpoint, *scored]
 
-    def run(self, watching: Sequence[keras.callbacks.Callback] = ()) -> Found:
+    def run(self, watching: Sequence[keras.callbacks.Callback] = ()) -> Fitted:
         """Train what is left; afterwards the model has the best weights.
 
         `watching` are callbacks that come after the training's own.
@@ -213,7 +207,7 @@ class Session:
             self._progress.close()
             self._events.close()
         self._best.put_back(self._trainer)
-        return Found(self._best.best, ended_by, self._timings())
+        return Fitted(self._best.best, ended_by, self._timings())
 
     def _fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         with self._interrupt:

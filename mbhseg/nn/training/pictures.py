@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import FOREGROUND, KEYS
 from mbhseg.files import atomic_file
+from mbhseg.imaging.masks import encode_rgb
+from mbhseg.imaging.png import write_png
 from mbhseg.nn.feed.store import SliceStore
-from mbhseg.prepare.rasterize import encode_rgb, write_png
 
 Pixels = NDArray[np.uint8]
 _GAP = 4  # pixels between panels

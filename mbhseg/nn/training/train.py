@@ -30,7 +30,7 @@ from mbhseg.nn.openvino import UnknownLayer, observed
 from mbhseg.nn.patches import Patch, Pixels, seen
 from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.training.fit import Session, TrainOutputs
-from mbhseg.provenance.code import git_state, versions
+from mbhseg.provenance.environment import git_state, versions
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ import pytest
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import read_json, sha256
+from mbhseg.imaging.display import network_input, to_display
 from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn.antillia.import_h5 import import_run, import_weights
 from mbhseg.nn.antillia.keras2 import open_saved
 from mbhseg.nn.network.saving import load_model, save_model
-from mbhseg.prepare.slices import network_input, to_display
 from tests.nn.environments import python_with, run_quietly, tensorflow_215
 from tests.nn.seed_reference import (
     Settings,

@@ -7,9 +7,8 @@ import pytest
 
 from mbhseg.errors import Stopped
 from mbhseg.files import read_json, read_table
-from mbhseg.nn.checkpoint import resume
 from mbhseg.nn.checkpoint.state import StateFolder, read_state, write_state
-from mbhseg.nn.training import fit
+from mbhseg.nn.training import fit, save_callback
 
 COSINE = {
     "epochs": 3,
@@ -67,14 +66,14 @@ def stop_at(monkeypatch, place: tuple[int, int] | str, signum: int) -> None:
 
         monkeypatch.setattr(fit.Validate, "on_epoch_end", on_epoch_end)
         return
-    inner = resume.Checkpoint.on_train_batch_end
+    inner = save_callback.Checkpoint.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
         if (self.epoch, batch + 1) == place:
             signal.raise_signal(signum)
         inner(self, batch, logs)
 
-    monkeypatch.setattr(resume.Checkpoint, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(save_callback.Checkpoint, "on_train_batch_end", on_train_batch_end)
 
 
 @pytest.mark.parametrize("name", ["cosine", pytest.param("plateau", marks=pytest.mark.slow)])

@@ -14,13 +14,13 @@ import pytest
 
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
+from mbhseg.imaging.masks import read_mask
+from mbhseg.imaging.png import read_image, write_png
 from mbhseg.imaging.windows import Window
 from mbhseg.nn.feed import store as store_module
 from mbhseg.nn.feed.loader import TrainingFeed, batches
 from mbhseg.nn.feed.store import content_hash, open_store
 from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
-from mbhseg.prepare.rasterize import read_mask
-from mbhseg.prepare.slices import read_image, write_png
 from tests.conftest import REPO
 
 SIZE = 32
@@ -144,9 +144,9 @@ def test_memory_does_not_grow_with_what_is_read(tmp_path):
     code = """
 import resource, sys
 import numpy as np
-from mbhseg.nn.feed.store import Planes
+from mbhseg.nn.feed.store import StoredPlanes
 path, count = sys.argv[1], int(sys.argv[2])
-planes = Planes(path)
+planes = StoredPlanes(path)
 for index in range(count):
     planes[index]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

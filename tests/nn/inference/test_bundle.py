@@ -12,7 +12,8 @@ from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.inference import bundle
 from mbhseg.nn.network.flexunet import build
-from mbhseg.nn.network.saving import refuse_foreign_code, save_model
+from mbhseg.nn.network.saving import save_model
+from mbhseg.nn.network.trust import refuse_foreign_code
 from tests.hubserver import connected_hub
 
 WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}

@@ -11,14 +11,14 @@ import pytest
 
 from mbhseg.errors import InputError
 from mbhseg.files import read_table
+from mbhseg.imaging.display import network_input, resize_labels, to_display
+from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import load_labels, save_nifti, voxel_ml
 from mbhseg.imaging.png import read_grey
 from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
 from mbhseg.predictions.writing import read_masks
-from mbhseg.prepare.rasterize import read_mask
-from mbhseg.prepare.slices import network_input, resize_labels, to_display
-from mbhseg.scans.discovery import Found, find
+from mbhseg.scans.discovery import FoundScan, find
 from mbhseg.scans.outputs import Wanted
 from mbhseg.scans.pipeline import Settings, predict_scans
 from mbhseg.scans.scan import Scan, image_of
@@ -236,7 +236,7 @@ def test_one_scan_is_read_while_another_is_predicted_and_written(tmp_path):
     alive, most = set(), []
     image = image_of(head(blocks((64, 64, 2))), AFFINE)
 
-    def found(name: str) -> Found:
+    def found(name: str) -> FoundScan:
         def read() -> Scan:
             alive.add(name)
             most.append(len(alive))
@@ -244,7 +244,7 @@ def test_one_scan_is_read_while_another_is_predicted_and_written(tmp_path):
                 reading_next.set()
             return Scan(name, name, "nifti", image)
 
-        return Found(name, name, read)
+        return FoundScan(name, name, read)
 
     def network(images: np.ndarray) -> np.ndarray:
         assert reading_next.wait(60)  # while scan 0 is predicted, scan 1 has been read

@@ -14,16 +14,17 @@ import tensorflow as tf
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, sha256
+from mbhseg.imaging.masks import decode_rgb, read_mask
+from mbhseg.imaging.png import read_image
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn.network.saving import load_model
 from mbhseg.nn.openvino import compiled, translated
 from mbhseg.nn.training.callbacks import WriteHistory
+from mbhseg.nn.training.fit import TrainOutputs
 from mbhseg.nn.training.losses import make_loss
 from mbhseg.nn.training.pictures import draw_curves
-from mbhseg.nn.training.train import TrainOutputs, train
-from mbhseg.prepare.rasterize import decode_rgb, read_mask
-from mbhseg.prepare.slices import read_image
-from mbhseg.provenance.code import git_state
+from mbhseg.nn.training.train import train
+from mbhseg.provenance.environment import git_state
 
 SIZE = 32
 AUGMENTED = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbhseg.cli.plan import Job, before, duration, makespan, parse, recorded, report, why
+from mbhseg.cli.plan import Job, before, makespan, parse, recorded, report, why
 
 DRY = """\
 Building DAG of jobs...
@@ -111,10 +111,3 @@ def test_the_report_names_what_has_no_record(tmp_path):
     assert lines[4] == "2 jobs, about 12 s on 2 cores by recorded times."
     assert lines[5] == "Without a record, and not in that sum: train."
     assert report([], tmp_path, 2) == "Nothing to be done."
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (99, "99 s"), (150, "2 min"), (7500, "2 h 05 min")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from mbhseg.config import experiments, targets
 from mbhseg.config import schema as settings
 from mbhseg.config.run_names import Run
 
@@ -31,8 +32,8 @@ def changed(config, path, value):
 
 
 def test_the_networks_environment_follows_the_config(default):
-    assert settings.train_env(default) == "train"
-    assert settings.train_env(changed(default, "envs.train", "gpu")) == "train-gpu"
+    assert targets.train_env(default) == "train"
+    assert targets.train_env(changed(default, "envs.train", "gpu")) == "train-gpu"
 
 
 def test_the_default_is_valid(default, schemas):
@@ -42,7 +43,7 @@ def test_the_default_is_valid(default, schemas):
 @pytest.mark.parametrize("preset", ["demo", "seed"])
 def test_the_presets_are_valid(default, schemas, repo, preset):
     preset = yaml.safe_load((repo / "config" / f"{preset}.yaml").read_text())
-    settings.check(settings.merged(default, preset), schemas)
+    settings.check(experiments.merged(default, preset), schemas)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_all_faults_are_told_at_once(default, schemas):
 
 def test_an_experiment_overrides_single_keys_and_leaves_the_rest(default):
     config = changed(default, "experiments.wide", {"network": {"filters": 99}})
-    wide, plain = (settings.recipe(config, name) for name in ("wide", "flexunet"))
+    wide, plain = (experiments.recipe(config, name) for name in ("wide", "flexunet"))
     assert wide["network"].pop("filters") == 99
     plain["network"].pop("filters")
     assert wide == plain
@@ -118,7 +119,7 @@ def test_an_experiment_overrides_single_keys_and_leaves_the_rest(default):
 
 def test_runs_are_the_product_of_experiments_folds_and_seeds(default):
     build = {"datasets": ["mbhseg25"], "experiments": ["a", "b"], "folds": [0, 2], "seeds": [1]}
-    names = settings.runs({**default, "build": build})
+    names = targets.runs({**default, "build": build})
     assert names == ["a-f0-s1", "a-f2-s1", "b-f0-s1", "b-f2-s1"]
     assert Run.parse("a-f2-s1") == ("a", 2, 1)
     with pytest.raises(ValueError, match="is not"):
@@ -155,15 +156,15 @@ def test_keys_come_in_the_schemas_order(default, schemas):
 
 
 def test_a_set_is_tested_with_its_own_models_or_those_it_names(default):
-    assert settings.models_of(default, "mbhseg25") == "mbhseg25"
-    assert settings.models_of(default, "mbhseg25_val") == "mbhseg25"
+    assert targets.models_of(default, "mbhseg25") == "mbhseg25"
+    assert targets.models_of(default, "mbhseg25_val") == "mbhseg25"
     build = {**default["build"], "datasets": ["mbhseg25_val", "phantom"]}
-    needed = settings.with_sources({**default, "build": build})
+    needed = targets.with_sources({**default, "build": build})
     assert needed == ["mbhseg25_val", "phantom", "mbhseg25"]
 
 
 def test_one_window_makes_grey(default):
-    grey = settings.windows(changed(default, "slices.channels", ["seed"]))
+    grey = experiments.windows(changed(default, "slices.channels", ["seed"]))
     assert grey == [{"name": "seed", "level": 127.5, "width": 255}] * 3
 
 

@@ -15,8 +15,6 @@ from mbhseg.evaluation import agreement
 from mbhseg.evaluation.agreement import (
     CONSENSUS,
     WITHOUT,
-    Consensus,
-    RatedCase,
     agreement_table,
     case_rows,
     summarise_agreement,
@@ -25,6 +23,8 @@ from mbhseg.files import read_json, read_table
 from mbhseg.imaging.nifti import nifti_bytes
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.summary import score_table
+from mbhseg.prepare.annotations import RatedCase
+from mbhseg.prepare.consensus import Consensus
 
 FIRST = "ID_0000000a_ID_000000000a"
 ALONE = "ID_0000000b_ID_000000000a"

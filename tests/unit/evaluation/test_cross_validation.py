@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.evaluation.cross_validation import Fold, out_of_fold, pool, score_rows, score_table
+from mbhseg.evaluation.cross_validation import Fold, out_of_fold, pool, pooled_table, score_rows
 from mbhseg.files import manifest_of, read_table
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import score_table as case_table
@@ -88,7 +88,7 @@ def test_scores_of_experiments_with_mean_and_spread_over_seeds():
         for name, seed, overlap in (("a", 1, 1), ("a", 2, 3), ("b", 1, 4))
         for row in score_rows(name, seed, summary(overlap))
     ]
-    table = score_table(rows)
+    table = pooled_table(rows)
     macro = table[table["class"] == "macro"].set_index(["experiment", "seed"])
     assert macro.loc[("a", 1), "dice_present"] == pytest.approx(0.2)
     assert macro.loc[("a", "mean"), "dice_present"] == pytest.approx(0.4)

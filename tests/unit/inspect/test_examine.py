@@ -15,8 +15,9 @@ from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_table
 from mbhseg.imaging.png import read_image
 from mbhseg.inspect.archive import Archive
-from mbhseg.inspect.examine import Inventory, gate, inspect_cases, merge
+from mbhseg.inspect.examine import inspect_cases
 from mbhseg.inspect.findings import Finding
+from mbhseg.inspect.inventory import Inventory, gate, merge
 from tests.bad_cases import (
     CASES,
     MASK1,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial import distance
 
 from mbhseg.classes import ANY, KEYS
+from mbhseg.imaging.masks import read_mask
 from mbhseg.metrics.legacy import (
     dice_coef_multiclass,
     dice_drawn_slices,
@@ -29,7 +30,6 @@ from mbhseg.metrics.summary import (
     summarise,
 )
 from mbhseg.metrics.surface import diagonal_mm, surface_of, surface_scores
-from mbhseg.prepare.rasterize import read_mask
 
 labels_of = st.integers(0, 5)
 volume_pairs = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=5).flatmap(

@@ -8,9 +8,8 @@ import pytest
 
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
-from mbhseg.evaluation.agreement import read_raters
 from mbhseg.files import sha256
-from mbhseg.imaging.nifti import nifti_bytes, parse_nifti, voxel_ml
+from mbhseg.imaging.nifti import load_labels, nifti_bytes, parse_nifti, voxel_ml
 from mbhseg.imaging.overlays import overlay
 from mbhseg.imaging.png import read_image, write_png
 from mbhseg.imaging.windows import to_grey
@@ -20,11 +19,11 @@ from mbhseg.predictions.writing import (
     MASKS,
     OVERLAYS,
     WINDOW,
-    load_labels,
     probability_bytes,
     read_masks,
     write_case,
 )
+from mbhseg.prepare.annotations import read_raters
 
 SHAPE = (20, 16, 5)  # not square, so that a swapped axis shows
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
-from mbhseg.files import manifest_of, read_table, sha256
-from mbhseg.imaging.png import write_png
-from mbhseg.prepare import dataset, rasterize, slices
+from mbhseg.files import manifest_of, read_table, sha256, slice_name
+from mbhseg.imaging.masks import encode_rgb, read_mask
+from mbhseg.imaging.png import read_image, write_png
+from mbhseg.prepare import dataset
 from mbhseg.prepare.dataset import Png, SliceId
-from mbhseg.prepare.slices import slice_name
-from mbhseg.split import partition
 
 CASES = {"ID_a_ID_1": 3, "ID_a_ID_2": 1, "ID_b_ID_1": 2, "ID_c_ID_1": 2, "ID_d_ID_1": 0}
 SPLIT = pd.DataFrame(
@@ -47,7 +47,7 @@ def shards(root: Path, n: int) -> tuple[Index, Index]:
                 bleeds = ~manifest["file"].str.endswith("_000.png")
                 manifest["classes"] = bleeds.map({True: "SAH", False: float("nan")})
             manifests.append((folder, manifest))
-        found.append(dataset.gather(reversed(manifests), under))
+        found.append(dataset.index_shards(reversed(manifests), under))
     return found[0], found[1]
 
 
@@ -56,7 +56,7 @@ def picture(stage: str, case: str, z: int) -> np.ndarray:
     if stage == "masks":
         labels = np.zeros((4, 4), np.uint8)
         labels[0, z] = 4 if z else 0
-        return rasterize.encode_rgb(labels)
+        return encode_rgb(labels)
     return np.full((4, 4, 3), sorted(CASES).index(case) * 10 + z, np.uint8)
 
 
@@ -86,10 +86,10 @@ def test_layout_and_manifest(tmp_path: Path) -> None:
     for row in table.to_dict("records"):
         assert sha256(tmp_path / row["image"]) == row["image_sha256"]
         assert sha256(tmp_path / row["mask"]) == row["mask_sha256"]
-        pixels = slices.read_image(tmp_path / row["image"])
+        pixels = read_image(tmp_path / row["image"])
         np.testing.assert_array_equal(pixels, picture("slices", row["case"], row["slice"]))
         np.testing.assert_array_equal(
-            rasterize.read_mask(tmp_path / row["mask"]) == 4,
+            read_mask(tmp_path / row["mask"]) == 4,
             (picture("masks", row["case"], row["slice"]) != 0).any(axis=-1),
         )
     listed = {f"dataset/{name}" for name in manifest_of(tmp_path / "dataset")["file"]}
@@ -139,12 +139,11 @@ def test_a_full_disk_is_no_reason_to_copy(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_slice_level_split(tmp_path: Path) -> None:
-    rows = [("ID_a_ID_1", "ID_a", subset, z) for z, subset in enumerate(partition.SUBSETS)]
+    rows = [("ID_a_ID_1", "ID_a", subset, z) for z, subset in enumerate(SUBSETS)]
     split = pd.DataFrame(rows, columns=["case", "patient", "subset", "slice"])
     table = assembled(tmp_path, *shards(tmp_path, 1), split)
     assert list(table["image"]) == [
-        f"dataset/{subset}/images/ID_a_ID_1_{z:03d}.png"
-        for z, subset in enumerate(partition.SUBSETS)
+        f"dataset/{subset}/images/ID_a_ID_1_{z:03d}.png" for z, subset in enumerate(SUBSETS)
     ]
     images, masks = shards(tmp_path / "again", 1)
     lost = {key: png for key, png in images.items() if key != ("ID_a_ID_1", 2)}
@@ -240,20 +239,20 @@ class TestGather:
     def test_only_the_asked_folder(self) -> None:
         files = ["consensus/ID_a_ID_1_000.png", "rater1/ID_a_ID_1_000.png"]
         manifest = pd.DataFrame({"file": files, "sha256": ["00", "11"], "classes": ["IPH", ""]})
-        found = dataset.gather([("masks/1", manifest)], "rater1")
+        found = dataset.index_shards([("masks/1", manifest)], "rater1")
         assert found == {("ID_a_ID_1", 0): Png(Path("masks/1") / files[1], "11", "")}
-        assert dataset.gather([("masks/1", manifest)]) == {}
+        assert dataset.index_shards([("masks/1", manifest)]) == {}
 
     @pytest.mark.parametrize("name", ["000.png", "ID_a_ID_1_00x.png", "ID_a_ID_1_000.jpg"])
     def test_odd_names(self, name: str) -> None:
         manifest = pd.DataFrame({"file": [name], "sha256": ["00"]})
         with pytest.raises(InputError, match="is not named <case>_<zzz>"):
-            dataset.gather([("slices/1", manifest)])
+            dataset.index_shards([("slices/1", manifest)])
 
     def test_twice(self) -> None:
         manifest = pd.DataFrame({"file": ["ID_a_ID_1_000.png"], "sha256": ["00"]})
         with pytest.raises(InputError, match=r"slices/2/.* is in slices/1/.* too"):
-            dataset.gather([("slices/1", manifest), ("slices/2", manifest)])
+            dataset.index_shards([("slices/1", manifest), ("slices/2", manifest)])
 
 
 def test_another_fold_relabels_the_rows_it_names_and_drops_the_others():

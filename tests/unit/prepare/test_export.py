@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 
 from mbhseg.classes import CLASSES
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
 from mbhseg.files import manifest_of, sha256
 from mbhseg.imaging.nifti import load_labels
 from mbhseg.imaging.png import write_png
 from mbhseg.prepare import export
-from mbhseg.prepare.dataset import assemble, gather
+from mbhseg.prepare.dataset import assemble, index_shards
 from mbhseg.split import partition
 
 TOP = "MBH_Train_2025_voxel-label"
@@ -197,7 +198,7 @@ class TestImageMaskZip:
         for folder in ("slices", "masks"):
             for i, case in enumerate(table["case"]):
                 write_png(root / folder / f"{case}_003.png", np.full((2, 2, 3), i, np.uint8))
-            shards.append(gather([(root / folder, manifest_of(root / folder))]))
+            shards.append(index_shards([(root / folder, manifest_of(root / folder))]))
         return assemble(
             table, *shards, root=root, out_dir=root / "dataset", out_table=root / "dataset.tsv"
         )
@@ -209,7 +210,7 @@ class TestImageMaskZip:
         with zipfile.ZipFile(out) as archive:
             assert archive.testzip() is None
             entries = {entry.filename: entry for entry in archive.infolist()}
-            folders = {f"phantom/{s}/{k}/" for s in partition.SUBSETS for k in ("images", "masks")}
+            folders = {f"phantom/{s}/{k}/" for s in SUBSETS for k in ("images", "masks")}
             files = {f"phantom/{p.removeprefix('dataset/')}" for p in manifest["image"]}
             files |= {f"phantom/{p.removeprefix('dataset/')}" for p in manifest["mask"]}
             assert set(entries) == folders | files

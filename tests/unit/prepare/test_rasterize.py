@@ -14,24 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mbhseg.errors import InputError
-from mbhseg.files import manifest_of
-from mbhseg.imaging.png import encode_png
+from mbhseg.files import manifest_of, slice_name
+from mbhseg.imaging.display import resize_labels, to_display
+from mbhseg.imaging.masks import decode_rgb, encode_mask, encode_rgb, read_mask
+from mbhseg.imaging.png import encode_png, write_png
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare import consensus, rasterize
 from mbhseg.prepare.consensus import Consensus
-from mbhseg.prepare.rasterize import (
-    classes_in,
-    decode_rgb,
-    encode_mask,
-    encode_rgb,
-    encode_votes,
-    read_mask,
-    read_soft,
-    read_votes,
-    votes_of,
-    write_png,
-)
-from mbhseg.prepare.slices import resize_labels, slice_name, to_display
+from mbhseg.prepare.rasterize import classes_in
+from mbhseg.prepare.votes import encode_votes, read_soft, read_votes, votes_of
 
 LABELS = hnp.arrays(
     np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 5)

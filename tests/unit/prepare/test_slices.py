@@ -16,21 +16,21 @@ from hypothesis.extra import numpy as hnp
 
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
-from mbhseg.files import manifest_of
+from mbhseg.files import manifest_of, slice_name
+from mbhseg.imaging import masks
+from mbhseg.imaging.display import (
+    from_display,
+    network_input,
+    resize_image,
+    resize_labels,
+    to_display,
+)
 from mbhseg.imaging.nifti import labels_like, load_labels, nifti_bytes, save_nifti
+from mbhseg.imaging.png import read_image
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare import consensus, rasterize, slices
-from mbhseg.prepare.slices import (
-    from_display,
-    network_input,
-    read_image,
-    resize_image,
-    resize_labels,
-    select_planes,
-    slice_name,
-    to_display,
-)
+from mbhseg.prepare.slices import select_planes
 
 SEED = (Window("seed", 127.5, 255),)
 THREE = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
@@ -105,7 +105,7 @@ def test_labels_come_back_as_nifti_in_all_orientations(oriented: Path, tmp_path:
     rasterize.run(oriented, planes, consensus.Consensus(), None, False, tmp_path / "masks")
     for case, image in truth.items():
         masks = [
-            rasterize.read_mask(tmp_path / "masks/consensus" / slice_name(case, k))
+            masks.read_mask(tmp_path / "masks/consensus" / slice_name(case, k))
             for k in planes[case]
         ]
         labels = np.stack([from_display(mask) for mask in masks], axis=2)

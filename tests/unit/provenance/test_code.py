@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbhseg.provenance import code
+from mbhseg.provenance import code, environment
 
 COMMENTED = '''"""Other."""
 from mbhseg import third
@@ -73,9 +73,9 @@ def test_a_new_module_shows_only_when_imported(tree):
 
 
 def test_versions_leave_out_what_is_not_installed():
-    found = code.versions(["numpy", "no-such-distribution"])
+    found = environment.versions(["numpy", "no-such-distribution"])
     assert set(found) == {"python", "numpy"}
 
 
 def test_git_state_of_a_folder_without_git_is_none(tmp_path):
-    assert code.git_state(tmp_path) == {"commit": None, "changed": None}
+    assert environment.git_state(tmp_path) == {"commit": None, "changed": None}

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mbhseg.files import sha256
-from mbhseg.provenance import code, crate
+from mbhseg.provenance import commands, crate
 
 WHEN = datetime.datetime(2026, 5, 4, 3, 2, 1, tzinfo=datetime.UTC)
 
@@ -57,7 +57,7 @@ def test_the_record_tells_input_settings_jobs_and_versions(root):
 
 def test_the_last_command_is_told(root, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/somewhere/snakemake", "--config", "a={b: 1}"])
-    code.note_command(root.parent)
+    commands.note_command(root.parent)
     assert record(root)["command"] == "snakemake --config 'a={b: 1}'"
 
 

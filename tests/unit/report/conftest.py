@@ -28,7 +28,7 @@ from mbhseg.files import manifest_of, read_json, read_table, sha256, write_json,
 from mbhseg.imaging.nifti import label_array, nifti_bytes
 from mbhseg.imaging.png import write_png
 from mbhseg.imaging.windows import Window
-from mbhseg.inspect import examine
+from mbhseg.inspect import examine, inventory
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.writing import write_case
 from mbhseg.prepare import dataset, rasterize, slices
@@ -111,7 +111,7 @@ def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
 def write_inventory(archive: Archive, root: Path) -> None:
     """The inspection of all cases, with findings that tempt a careless page."""
     found = examine.inspect_cases(archive, archive.cases, root / THUMBNAILS)
-    tables = examine.merge([found])
+    tables = inventory.merge([found])
     write_table(root / "inventory/cases.tsv", tables.cases)
     write_table(root / "inventory/slices.tsv", tables.slices)
     hostile = ("<b>&\"x'</b>", "<script>alert(1)</script>", "error", "a < b & c", "Rename it")
@@ -211,8 +211,8 @@ def finish(archive_path: Path, root: Path, size: int = 32, runs: tuple[str, ...]
     masks = rasterize.run(archive_path, planes, Consensus(), size, False, root / "masks/1-of-1")
     dataset.assemble(
         folds[0],
-        dataset.gather([(root / "slices/1-of-1", images)]),
-        dataset.gather([(root / "masks/1-of-1", masks)], under="consensus"),
+        dataset.index_shards([(root / "slices/1-of-1", images)]),
+        dataset.index_shards([(root / "masks/1-of-1", masks)], under="consensus"),
         root=root,
         out_dir=root / "dataset",
         out_table=root / "dataset.tsv",

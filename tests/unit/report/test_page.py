@@ -22,7 +22,7 @@ from mbhseg.report.assets import Assets
 from mbhseg.report.page import INDEX, build, unique_slugs
 from mbhseg.report.quality import Quality, quality
 from mbhseg.report.render import render
-from mbhseg.report.run_page import as_text, duration, flatten, trained_with
+from mbhseg.report.run_page import as_text, flatten, trained_with
 
 RUN = "flexunet-f0-s137"
 SEVERAL = (RUN, "wide-f0-s7", "other")  # as the fixture `several` has them
@@ -418,7 +418,6 @@ def test_settings_read_as_in_the_config():
         ("e", "x"),
     ]
     assert as_text(False) == "false"
-    assert [duration(s) for s in (12.4, 200, 7500)] == ["12 s", "3 min 20 s", "2 h 05 min"]
 
 
 # --- for everyone

@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from mbhseg.errors import InputError
+from mbhseg.imaging.display import to_display
 from mbhseg.imaging.nifti import save_nifti
-from mbhseg.prepare.slices import to_display
 from mbhseg.scans import itk, nifti, npy_png
 from mbhseg.scans.scan import check, compact, image_of
 from tests.heads import blocks, head

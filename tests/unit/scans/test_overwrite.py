@@ -5,14 +5,14 @@ import os
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.scans.discovery import Found
+from mbhseg.scans.discovery import FoundScan
 from mbhseg.scans.overwrite import refuse_foreign_report, refuse_over, refuse_over_inputs
 
 
 def scan(path, name=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"scan")
-    return Found(name or path.name.split(".")[0], str(path), lambda: None, (path,))
+    return FoundScan(name or path.name.split(".")[0], str(path), lambda: None, (path,))
 
 
 REPLACED = {
@@ -29,7 +29,7 @@ REPLACED = {
 @pytest.mark.parametrize(("place", "name"), REPLACED.values(), ids=REPLACED)
 def test_a_result_never_replaces_an_input(tmp_path, place, name):
     given = scan(tmp_path / place, name)
-    others = [Found("a", "elsewhere", lambda: None)]
+    others = [FoundScan("a", "elsewhere", lambda: None)]
     with pytest.raises(InputError, match=r"is an input.*Choose another --out") as told:
         refuse_over_inputs([*others, given], tmp_path)
     assert told.value.where == str(tmp_path.resolve() / place)
@@ -45,7 +45,7 @@ def test_links_are_followed_both_ways(tmp_path):
     link.symlink_to(given.files[0])
     for folder in (tmp_path / "links", tmp_path / "data"):
         with pytest.raises(InputError):
-            refuse_over_inputs([Found("a", "", lambda: None, (link,))], folder)
+            refuse_over_inputs([FoundScan("a", "", lambda: None, (link,))], folder)
 
 
 @pytest.mark.parametrize("place", ["in/a.nii.gz", "a.mha", "other/a.nii.gz", "../a.nii.gz"])

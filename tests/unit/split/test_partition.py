@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbhseg.classes import ANY, KEYS
-from mbhseg.config import schema
+from mbhseg.config.run_names import SUBSETS
 from mbhseg.errors import InputError
 from mbhseg.split import partition
 
@@ -94,7 +94,7 @@ def test_classes_are_in_proportion(seed: int) -> None:
     shows["none"] = (shows.sum(axis=1) == 0).astype(int)
     for table in partition.make(cases, folds=5, test=0.2, valid=0.1, seed=seed):
         subset = table.drop_duplicates("patient").set_index("patient")["subset"]
-        for name in partition.SUBSETS:
+        for name in SUBSETS:
             inside = subset == name
             off = shows[inside].sum() - shows.sum() * inside.mean()
             assert off.abs().max() < 2, (name, off.to_dict())
@@ -181,7 +181,7 @@ class TestBySlice:
         assert found["subsets"].str.startswith("train,").all()
         with pytest.raises(InputError, match=r"patient ID_.* and .* more patients"):
             partition.check_leakage(table)
-        members = [partition.members(table, name) for name in partition.SUBSETS]
+        members = [partition.members(table, name) for name in SUBSETS]
         listed = [(case, z) for part in members for case, zs in part.items() for z in zs or ()]
         assert sorted(listed) == list(self.SLICES.itertuples(index=False, name=None))
 
@@ -395,7 +395,3 @@ class TestFromFile:
         rows += [(p, s, 1) for p, s in zip("ABC", ("train", "test", "valid"), strict=True)]
         with pytest.raises(InputError, match="test set differs between folds"):
             self.read(rows, "patient subset fold", folds=2)
-
-
-def test_subsets_are_those_of_the_configuration() -> None:
-    assert partition.SUBSETS == schema.SUBSETS
