@@ -32,7 +32,8 @@ from zlib_ng import gzip_ng
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package is not installed
 
 from mbhseg.classes import CLASSES
-from mbhseg.imaging import masks, png
+from mbhseg.imaging import png
+from mbhseg.imaging.masks import encode_mask, read_mask
 from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.phantom import PhantomSpec, make_case
@@ -104,7 +105,7 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
     What is to be encoded is read from `made` beforehand, outside the measured work returned.
     """
     images = [png.read_image(p) for c in cases for p in sorted(made.glob(f"images/{c}_*"))]
-    masks = [masks.read_mask(p) for c in cases for p in sorted(made.glob(f"masks/*/{c}_*"))]
+    masks = [read_mask(p) for c in cases for p in sorted(made.glob(f"masks/*/{c}_*"))]
 
     def work() -> None:
         with Archive(archive) as source:
@@ -115,7 +116,7 @@ def floor(archive: Path, cases: list[str], made: Path) -> Callable[[], None]:
         for image in images:
             png.encode_png(image)
         for mask in masks:
-            masks.encode_mask(mask)
+            encode_mask(mask)
 
     return work
 

@@ -47,9 +47,11 @@ def test_editing_a_module_reruns_its_stage_and_what_follows(finished, file, rule
 
 
 def test_editing_a_comment_or_a_docstring_reruns_nothing(finished):
-    raster, slices = (finished.root / f"mbhseg/{name}.py" for name in ("raster", "slices"))
+    rasterize, slices = (
+        finished.root / f"mbhseg/prepare/{name}.py" for name in ("rasterize", "slices")
+    )
     with (
-        edited(raster, '"""', '"""Other words. '),
+        edited(rasterize, '"""', '"""Other words. '),
         edited(slices, "\nimport ", "\n# a remark\nimport "),
     ):
         assert finished.planned() == {}

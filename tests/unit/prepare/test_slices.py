@@ -17,7 +17,6 @@ from hypothesis.extra import numpy as hnp
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import manifest_of, slice_name
-from mbhseg.imaging import masks
 from mbhseg.imaging.display import (
     from_display,
     network_input,
@@ -25,6 +24,7 @@ from mbhseg.imaging.display import (
     resize_labels,
     to_display,
 )
+from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import labels_like, load_labels, nifti_bytes, save_nifti
 from mbhseg.imaging.png import read_image
 from mbhseg.imaging.windows import Window, to_grey
@@ -105,8 +105,7 @@ def test_labels_come_back_as_nifti_in_all_orientations(oriented: Path, tmp_path:
     rasterize.run(oriented, planes, consensus.Consensus(), None, False, tmp_path / "masks")
     for case, image in truth.items():
         masks = [
-            masks.read_mask(tmp_path / "masks/consensus" / slice_name(case, k))
-            for k in planes[case]
+            read_mask(tmp_path / "masks/consensus" / slice_name(case, k)) for k in planes[case]
         ]
         labels = np.stack([from_display(mask) for mask in masks], axis=2)
         save_nifti(tmp_path / "back.nii.gz", labels_like(labels, image))
