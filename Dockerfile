@@ -12,7 +12,7 @@ COPY Snakefile /opt/mbhseg/
 COPY config /opt/mbhseg/config
 COPY mbhseg /opt/mbhseg/mbhseg
 COPY profiles /opt/mbhseg/profiles
-COPY report /opt/mbhseg/report
+COPY captions /opt/mbhseg/captions
 COPY rules /opt/mbhseg/rules
 COPY workflow_scripts /opt/mbhseg/workflow_scripts
 ENV PYTHONPATH=/opt/mbhseg

@@ -71,7 +71,7 @@ rule evaluate:
     output:
         cases=report(
             "results/{dataset}/evaluation/{run}/cases.csv",
-            caption="../report/cases.rst",
+            caption="../captions/cases.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "cases"},
         ),
@@ -113,7 +113,7 @@ rule compare:
         runs="results/{dataset}/comparison/runs.csv",
         experiments=report(
             "results/{dataset}/comparison/experiments.csv",
-            caption="../report/comparison.rst",
+            caption="../captions/comparison.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "what": "comparison"},
         ),

@@ -44,7 +44,7 @@ rule inventory:
         slices="results/{dataset}/inventory/slices.tsv",
         findings=report(
             "results/{dataset}/inventory/findings.tsv",
-            caption="../report/findings.rst",
+            caption="../captions/findings.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "QC findings"},
         ),

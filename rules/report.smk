@@ -12,31 +12,31 @@ rule figures:
     output:
         statistics=report(
             "results/{dataset}/figures/statistics.png",
-            caption="../report/statistics.rst",
+            caption="../captions/statistics.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "statistics"},
         ),
         balance=report(
             "results/{dataset}/figures/split_balance.png",
-            caption="../report/split_balance.rst",
+            caption="../captions/split_balance.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "split balance"},
         ),
         images=report(
             "results/{dataset}/figures/sample_images.png",
-            caption="../report/sample_images.rst",
+            caption="../captions/sample_images.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "sample images"},
         ),
         masks=report(
             "results/{dataset}/figures/sample_masks.png",
-            caption="../report/sample_masks.rst",
+            caption="../captions/sample_masks.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "sample masks"},
         ),
         agreement=report(
             "results/{dataset}/figures/agreement.png",
-            caption="../report/agreement.rst",
+            caption="../captions/agreement.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "rater agreement"},
         ),
@@ -67,37 +67,37 @@ rule score_figures:
     output:
         scores=report(
             "results/{dataset}/evaluation/{run}/scores.png",
-            caption="../report/scores.rst",
+            caption="../captions/scores.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "scores"},
         ),
         overlays=report(
             "results/{dataset}/evaluation/{run}/overlays.png",
-            caption="../report/overlays.rst",
+            caption="../captions/overlays.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "overlays"},
         ),
         scatter=report(
             "results/{dataset}/evaluation/{run}/scatter.png",
-            caption="../report/scatter.rst",
+            caption="../captions/scatter.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "case by case"},
         ),
         volumes=report(
             "results/{dataset}/evaluation/{run}/volumes.png",
-            caption="../report/volumes.rst",
+            caption="../captions/volumes.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "volumes"},
         ),
         calibration=report(
             "results/{dataset}/evaluation/{run}/calibration.png",
-            caption="../report/calibration.rst",
+            caption="../captions/calibration.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "calibration"},
         ),
         confusion=report(
             "results/{dataset}/evaluation/{run}/confusion.png",
-            caption="../report/confusion.rst",
+            caption="../captions/confusion.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "confusion"},
         ),
@@ -128,7 +128,7 @@ rule model_card:
     output:
         card=report(
             "results/{dataset}/evaluation/{run}/model_card.md",
-            caption="../report/model_card.rst",
+            caption="../captions/model_card.rst",
             category="Models",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "model card"},
         ),
@@ -178,7 +178,7 @@ rule report:
     output:
         page=report(
             directory("results/{dataset}/report"),
-            caption="../report/page.rst",
+            caption="../captions/page.rst",
             htmlindex="index.html",
             category="Report",
             labels={"dataset": "{dataset}", "what": "page"},

@@ -69,7 +69,7 @@ rule scans_page:
     output:
         page=report(
             directory("results/{dataset}/scans/{model}.report"),
-            caption="../report/scans.rst",
+            caption="../captions/scans.rst",
             htmlindex="index.html",
             category="Scans",
             labels={"dataset": "{dataset}", "model": "{model}"},

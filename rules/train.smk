@@ -15,7 +15,7 @@ rule train:
         history="results/{dataset}/models/{run}/history.csv",
         curves=report(
             "results/{dataset}/models/{run}/curves.png",
-            caption="../report/curves.rst",
+            caption="../captions/curves.rst",
             category="Training",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "curves"},
         ),
