@@ -7,9 +7,9 @@ from mbhseg import __version__
 from mbhseg.classes import ANY, KEYS
 from mbhseg.files import atomic_file, read_json
 from mbhseg.report.dataset import inventory
+from mbhseg.report.facts import flatten
 from mbhseg.report.measures import CONVENTIONS, NAMES, score_rows
 from mbhseg.report.render import render
-from mbhseg.report.run_page import flatten
 
 FEW_CASES = 10  # below this a class mean says little, and the card says so
 OFTEN = 0.8  # specificity below which false alarms are named

@@ -9,14 +9,8 @@ from mbhseg.classes import ANY, KEYS
 from mbhseg.config.run_names import SUBSETS
 from mbhseg.figures.dataset import class_counts
 from mbhseg.files import read_table
+from mbhseg.report.facts import Fact
 from mbhseg.split import partition
-
-
-class Fact(NamedTuple):
-    """A line of a list of facts."""
-
-    name: str
-    value: str
 
 
 class Inventory(NamedTuple):

@@ -15,10 +15,11 @@ from mbhseg.report.dataset import (
     inventory,
     split_rows,
 )
+from mbhseg.report.facts import flatten
 from mbhseg.report.measures import rater_rows
 from mbhseg.report.quality import MAX_FINDINGS, MAX_THUMBNAILS, quality
 from mbhseg.report.render import render
-from mbhseg.report.run_page import DOWNLOADS, RunReport, flatten, other_headlines, run_report
+from mbhseg.report.run_page import DOWNLOADS, RunReport, other_headlines, run_report
 from mbhseg.report.viewer import BUDGET, write_viewer
 
 INDEX = "index.html"

@@ -11,9 +11,8 @@ from mbhseg.classes import ANY
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, read_json, read_table
 from mbhseg.report.assets import Assets, static
-from mbhseg.report.dataset import Fact
+from mbhseg.report.facts import Fact, flatten, imported_weights, kept_weights, trained_on
 from mbhseg.report.render import render
-from mbhseg.report.run_page import flatten, imported_weights, kept_weights, trained_on
 from mbhseg.report.viewer_settings import display, script
 from mbhseg.scans.failures import Failure
 from mbhseg.scans.layout import FAILED, VIEWER, VOLUMES

@@ -19,10 +19,10 @@ from mbhseg.files import read_json, read_table, write_json, write_table
 from mbhseg.imaging.png import read_image
 from mbhseg.report import comparison
 from mbhseg.report.assets import Assets
+from mbhseg.report.facts import as_text, flatten, trained_with
 from mbhseg.report.page import INDEX, build, unique_slugs
 from mbhseg.report.quality import Quality, quality
 from mbhseg.report.render import render
-from mbhseg.report.run_page import as_text, flatten, trained_with
 
 RUN = "flexunet-f0-s137"
 SEVERAL = (RUN, "wide-f0-s7", "other")  # as the fixture `several` has them
