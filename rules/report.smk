@@ -113,6 +113,7 @@ rule score_figures:
         runtime=grows(30),
     params:
         consensus=CONSENSUS,
+        window=experiments.display_window(config),
         code=code("report_scores"),
     script:
         "../workflow_scripts/report_scores.py"
@@ -198,6 +199,8 @@ rule report:
         runs=SCORED,
         first_fold=config["build"]["folds"][0],
         settings=report_settings,
+        windows=experiments.named_windows(config),
+        window=experiments.display_window(config),
         code=code("report_page"),
     script:
         "../workflow_scripts/report_page.py"

@@ -16,11 +16,9 @@ from mbhseg.imaging.nifti import image_array, load_labels
 from mbhseg.imaging.overlays import overlay, to_rgb
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
-from mbhseg.predictions.writing import WINDOW, case_file
+from mbhseg.predictions.writing import case_file
 from mbhseg.prepare.annotations import read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
-
-RANKS = ("best", "median", "worst")
 
 
 class Choice(NamedTuple):
@@ -110,12 +108,13 @@ def read_panel(
     choice: Choice,
     predictions: str | Path,
     rule: Consensus,
+    window: Window,
     planes: Sequence[int] | None = None,
-    window: Window = WINDOW,
 ) -> CasePanel:
     """Read the most informative slice of a case: scan and consensus from the archive.
 
-    `predictions` is the folder of `<case>.nii.gz`; `planes` limits the choice to scored slices.
+    `predictions` is the folder of `<case>.nii.gz`, `window` shows the CT; `planes` limits the
+    choice to scored slices.
     Raises InputError if the archive or the folder does not hold the case.
     """
     scan = archive.scan(choice.case)

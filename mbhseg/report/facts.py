@@ -1,4 +1,4 @@
-"""Facts as lines of name and value: settings, and what a run.json says of its training."""
+"""Facts as lines of name and value: settings, and how a run was trained by its run.json."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ class Fact(NamedTuple):
 
 
 def flatten(settings: Any, prefix: str = "") -> list[Fact]:
-    """Nested settings as lines `outer.inner: value`, in the order they have."""
+    """Nested settings as lines `outer.inner: value`, in their order."""
     if not isinstance(settings, dict):
         return [Fact(prefix, as_text(settings))]
     if not settings:
@@ -40,7 +40,7 @@ def as_text(value: Any) -> str:
 
 
 def run_facts(info: dict[str, Any], history: pd.DataFrame | None) -> list[Fact]:
-    """What a run.json and its history say in a few lines; no history if nothing was trained."""
+    """The main facts of a run.json and its history; no history for imported weights."""
     size = info["input"]["size"]
     facts = [
         Fact("experiment", f"{info['experiment']}, fold {info['fold']}, seed {info['seed']}"),
@@ -69,12 +69,12 @@ def trained_with(info: Mapping[str, Any]) -> Fact:
 
 
 def trained_on(info: Mapping[str, Any]) -> Fact:
-    """How many slices a run.json says that the network has learned from."""
+    """How many slices the network was trained on."""
     return Fact("trained on", f"{info['data']['train_slices']:,} slices")
 
 
 def imported_weights(info: Mapping[str, Any]) -> Fact:
-    """Where the weights of a run without a training come from."""
+    """Where imported weights come from."""
     return Fact("weights", f"imported from {info['imported']['file']}, not trained here")
 
 

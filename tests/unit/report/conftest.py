@@ -40,12 +40,14 @@ RUNS = ("flexunet-f0-s137", "wide-f0-s7")
 SEVERAL = (*RUNS, "other")  # the last was not trained here
 OUT_OF_RANGE, CUT_SHORT = "ID_0000000e_ID_0000000e0e", "ID_0000000f_ID_0000000f0f"
 THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
+WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 REPORT: dict[str, Any] = {
     "config": {"slices": {"size": 32, "channels": ["brain"]}, "qc": {"on_error": "fail"}},
+    "windows": WINDOWS,
+    "window": WINDOWS[0],
     "command": "snakemake --cores 2",
     "commit": "c0ffee",
 }
-WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 
 
 @pytest.fixture(scope="session")
@@ -262,7 +264,9 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
         with Archive(archive_path) as archive:
             predictions = root / "predictions" / run / "test"
             panels = [
-                mbhseg.figures.examples.read_panel(archive, choice, predictions, Consensus())
+                mbhseg.figures.examples.read_panel(
+                    archive, choice, predictions, Consensus(), WINDOWS[0]
+                )
                 for choice in mbhseg.figures.examples.choose_cases(cases)
             ]
         mbhseg.figures.examples.overlay_panel(panels, folder / "overlays.png", f"{run}: cases")
