@@ -1,7 +1,7 @@
-"""DICOM series and multi-frame objects of CT: sorted, checked for gaps, tilt kept.
+"""DICOM series and multi-frame objects of CT: read, checked, put together to a volume.
 
-Where the words come from: DICOM PS3.3, C.7.6.2 (Image Plane) and C.8.15.3 (Enhanced CT). Voxel
-(column, row, plane) is [x, y, z]; planes run along the cross product of row and column direction.
+Attributes: DICOM PS3.3, C.7.6.2 (Image Plane) and C.8.15.3 (Enhanced CT). Voxel (column, row,
+plane) is [x, y, z].
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class Plane(NamedTuple):
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM files do."""
+    """Whether the file begins like a DICOM file."""
     try:
         with open(path, "rb") as stream:
             return stream.read(132)[128:] == _MAGIC
@@ -58,13 +58,13 @@ def is_dicom(path: Path) -> bool:
 
 
 def read(files: Sequence[Path], name: str, where: str) -> Scan:
-    """The one CT series that the files hold, in any order; or one multi-frame object.
+    """The one CT series in the files, in any order; or one multi-frame object.
 
-    Objects without pixels are passed over, and so is the second of two equal planes.
+    Objects without pixels are skipped, and so is the second of two equal planes.
 
     Raises InputError if a file cannot be read or decoded, if there is more than one series or
-    another modality, or if the planes do not make a volume: other sizes or directions, one
-    missing, two at one place, uneven distances.
+    another modality, or if the planes do not form a volume: different sizes or
+    directions, a missing plane, two planes at one position, uneven distances.
     """
     headers = _headers(files, where)
     paths = [path for path, _ in headers]
@@ -96,20 +96,20 @@ def _readable(where: str | Path) -> Iterator[None]:
 
 
 def _headers(files: Sequence[Path], where: str) -> list[tuple[Path, pydicom.Dataset]]:
-    """The files that hold an image, with their headers."""
-    found: list[tuple[Path, pydicom.Dataset]] = []
+    """The files with an image, with their headers."""
+    headers: list[tuple[Path, pydicom.Dataset]] = []
     for path in sorted(files):
         with _readable(path):
             header = pydicom.dcmread(path, stop_before_pixels=True)
             if "Rows" in header and "Columns" in header:
-                found.append((path, header))
-    if not found:
-        raise InputError(where, "holds no DICOM image", "Export the CT series again")
-    return found
+                headers.append((path, header))
+    if not headers:
+        raise InputError(where, "has no DICOM image", "Export the CT series again")
+    return headers
 
 
 def _refuse_strangers(headers: Sequence[pydicom.Dataset], where: str) -> None:
-    """Raise InputError unless all is one series of grey CT."""
+    """Raise InputError unless all files are of one series of grey CT."""
     kinds = Counter(str(header.get("Modality", "unknown")) for header in headers)
     if set(kinds) != {"CT"}:
         others = ", ".join(f"{n} of {kind}" for kind, n in sorted(kinds.items()) if kind != "CT")
@@ -123,15 +123,15 @@ def _refuse_strangers(headers: Sequence[pydicom.Dataset], where: str) -> None:
         }
         listed = ", ".join(f"{named[uid]} ({n})" for uid, n in sorted(series.items())[:5])
         raise InputError(
-            where, f"mixes {len(series)} series: {listed}", "Give each series a folder of its own"
+            where, f"mixes {len(series)} series: {listed}", "Put each series into its own folder"
         )
     sizes = Counter((int(header.Columns), int(header.Rows)) for header in headers)
     if len(sizes) > 1:
         listed = ", ".join(f"{n} of {x} x {y}" for (x, y), n in sorted(sizes.items()))
-        raise InputError(where, f"mixes matrices ({listed})", "Leave out the ones of another size")
+        raise InputError(where, f"mixes matrices ({listed})", "Exclude the files of another size")
     for header in headers:
         if header.get("SamplesPerPixel", 1) != 1:
-            raise InputError(where, "is a picture in colour", "Give the original CT series")
+            raise InputError(where, "is a colour picture", "Give the original CT series")
 
 
 def _planes(headers: Sequence[pydicom.Dataset], where: str) -> list[Plane]:
@@ -141,11 +141,11 @@ def _planes(headers: Sequence[pydicom.Dataset], where: str) -> list[Plane]:
         return [_single(header, k, where) for k, header in enumerate(headers)]
     if len(headers) > 1:
         raise InputError(
-            where, f"mixes {len(headers)} multi-frame objects", "Give each a folder of its own"
+            where, f"mixes {len(headers)} multi-frame objects", "Put each into its own folder"
         )
     if "PerFrameFunctionalGroupsSequence" not in headers[0]:
         raise InputError(
-            where, "is multi-frame without the position of each frame", "Export single slices"
+            where, "is multi-frame without a position for each frame", "Export single slices"
         )
     return [_frame(headers[0], k, where) for k in range(frames[0])]
 
@@ -154,13 +154,13 @@ def _single(header: pydicom.Dataset, file: int, where: str) -> Plane:
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
         if not header.get(keyword):
             raise InputError(
-                where, f"an image has no {keyword}, as localizers and captures", "Leave it out"
+                where, f"an image (localizer or capture?) has no {keyword}", "Exclude it"
             )
     return _plane(header, header, header, header, file, 0)
 
 
 def _frame(header: pydicom.Dataset, frame: int, where: str) -> Plane:
-    """A frame's own functional groups come before those that all share."""
+    """A frame's own functional groups take precedence over the shared ones."""
 
     def group(keyword: str) -> pydicom.Dataset:
         for groups in (
@@ -267,7 +267,7 @@ def _without_duplicates(
 
 
 def _stored(path: Path, frame: int) -> NDArray[Any]:
-    """A frame's stored numbers [row, column]."""
+    """A frame's stored values [row, column]."""
     pixels = np.asarray(pydicom.dcmread(path).pixel_array)
     return pixels[frame] if pixels.ndim == 3 else pixels
 
@@ -289,7 +289,7 @@ def _pixels(
     headers: Sequence[pydicom.Dataset],
     where: str,
 ) -> NDArray[Any]:
-    """HU [x, y, z], whole numbers if every slope and intercept is one."""
+    """HU [x, y, z]; whole numbers if every slope is 1 and every intercept a whole number."""
     shape = int(headers[0].Columns), int(headers[0].Rows), len(planes)
     if 4 * int(np.prod(shape, dtype=object)) > MAX_BYTES:
         raise InputError(where, f"claims {' x '.join(map(str, shape))} voxels", "Export it again")
@@ -302,7 +302,7 @@ def _pixels(
             opened = plane.file, _decoded(path)
         frame = opened[1][plane.frame] if opened[1].ndim == 3 else opened[1]
         if frame.shape != shape[1::-1]:
-            raise InputError(path, "has not the size that its header says", "Export it again")
+            raise InputError(path, "does not have the size in its header", "Export it again")
         stored = frame.T.astype(hu.dtype)
         scaled = stored if whole else stored * plane.slope
         hu[:, :, k] = scaled + np.asarray(plane.intercept, hu.dtype)
@@ -310,7 +310,7 @@ def _pixels(
 
 
 def _decoded(path: Path) -> NDArray[Any]:
-    """The stored numbers of a file, [row, column] or [frame, row, column]."""
+    """The stored values of a file, [row, column] or [frame, row, column]."""
     with _readable(path):
         dataset = pydicom.dcmread(path)
         return np.asarray(dataset.pixel_array)

@@ -27,6 +27,6 @@ def read_member(path: Path, case: str) -> Scan:
 
 
 def cases(path: Path) -> list[str]:
-    """The cases of a zip in the data set's layout; InputError if it is none."""
+    """The cases of a zip in the data set's layout; InputError if it is not one."""
     with Archive(path) as archive:
         return list(archive.cases)

@@ -1,14 +1,14 @@
-"""The files of one predicted scan: labels on its own voxels, pictures, measures of doubt.
+"""The files of one predicted scan: labels on its own voxels, pictures, uncertainty.
 
-Layout of a folder of results, every part but the labels optional:
-    <name>.nii.gz                      uint8 labels 0..5 in the scan's geometry; arrays: and .npy
+Layout of a folder of results; all but the labels are optional:
+    <name>.nii.gz                      uint8 labels 0..5 in the scan's geometry; for arrays also .npy
     probabilities/<name>.nii.gz        uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255
     entropy/<name>.nii.gz              uint8 [x, y, z], 0..1, scl_slope 1/255
     png/masks, png/overlays            <name>_<zzz>.png; <name>.png for a scan that is a picture
-    mosaics/<name>.png                 all planes, nose up, small
-    animations/<name>.gif              the same, one after the other
+    mosaics/<name>.png                 all slices, nose up, small
+    animations/<name>.gif              the same slices, one after the other
     dicomseg/<name>.dcm                DICOM Segmentation, for DICOM scans
-    viewer/<name>.webp, <name>.json    what the page of `mbhseg.report.scans_page` shows of it
+    viewer/<name>.webp, <name>.json    for the page of `mbhseg.report.scans_page`
 """
 
 import json
@@ -33,7 +33,7 @@ from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, VIEWER
 from mbhseg.scans.preview import preview
 from mbhseg.scans.scan import Scan
 
-_PICTURE = Window("picture", 127.5, 255)  # of a PNG: its grey as it is
+_PICTURE = Window("picture", 127.5, 255)  # of a PNG: its grey unchanged
 _TILE, _TILES, _COLUMNS = 160, 64, 8  # pixels, and how many
 _FRAME = 384  # pixels of an animation, at most
 
@@ -52,7 +52,7 @@ class Wanted:
 
 
 def write(folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted) -> None:
-    """Write a scan's files below `folder`; the outcome lies on the turned voxels."""
+    """Write a scan's files below `folder`; the outcome is on the turned voxels."""
     labels = turn.back(outcome.labels)
     if scan.kind == "png":
         _write_picture(folder, scan, labels[:, :, 0])
@@ -95,7 +95,7 @@ def _write_picture(folder: Path, scan: Scan, labels: NDArray[np.uint8]) -> None:
 def _small(
     scan: Scan, turn: Turn, outcome: Outcome, size: int, planes: NDArray[np.intp]
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Grey and labels of planes of the turned scan, [size, size], in display orientation."""
+    """Grey and labels of slices of the turned scan, [size, size], in display orientation."""
     hu = turn.there(scan.hu)
     window = _PICTURE if scan.kind == "png" else WINDOW
     small = []
@@ -107,7 +107,7 @@ def _small(
 
 
 def _mosaic(scan: Scan, turn: Turn, outcome: Outcome) -> NDArray[np.uint8]:
-    """The planes from the feet up, row by row; of very many every few."""
+    """The slices from the feet up, row by row; evenly chosen if there are very many."""
     depth = outcome.labels.shape[2]
     planes = np.linspace(0, depth - 1, min(depth, _TILES)).round().astype(int)
     return mosaic(

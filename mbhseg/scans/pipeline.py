@@ -1,4 +1,4 @@
-"""Scans of a lab's own through a trained model: read, predict and write at the same time."""
+"""Predict your own scans with a trained model: read, predict and write at the same time."""
 
 import contextlib
 import logging
@@ -31,12 +31,12 @@ from mbhseg.scans.scan import Scan, check
 log = logging.getLogger(__name__)
 
 Rows = dict[str, list[dict[str, object]]]  # of volumes.csv, by scan
-_AHEAD = 1  # scans read before their turn, and predicted ones that wait to be written
+_AHEAD = 1  # scans read ahead, and predicted scans waiting to be written
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How scans are predicted: what is written, and what is done on the way.
+    """How scans are predicted and what is written.
 
     `low_confidence` is the mean probability below which a class is flagged, `fit` how planes come
     to the network's size (`mbhseg.inference.tiling`), `intensity` whether values that cannot
@@ -78,9 +78,9 @@ def predict_scans(
 ) -> tuple[pd.DataFrame, list[Failure]]:
     """Predict the scans one by one into `folder`; volumes.csv and failed.tsv list them all.
 
-    A scan whose reading or writing fails is one more failure, and the others go on. At any moment
+    A scan whose reading or writing fails becomes a failure; the others continue. At any moment
     one scan is read, one predicted and one written. A scan's files appear together when it is done,
-    its labels last; interrupted (KeyboardInterrupt), the finished scans stay, listed in the tables.
+    its labels last; when interrupted (KeyboardInterrupt), the finished scans stay and are listed.
 
     Returns the rows of volumes.csv and the failures, those given first. Raises InputError if the
     folder cannot be written.
@@ -132,13 +132,13 @@ def _run(
                 writing.append((scan.name, job))
                 settle(_AHEAD)
         finally:
-            settle(0)  # what was predicted is written, also on the way out
+            settle(0)  # what was predicted is written, also after an error
 
 
 def _read_ahead(
     found: Sequence[FoundScan], reader: ThreadPoolExecutor, intensity: bool, failed: list[Failure]
 ) -> Iterator[Scan]:
-    """The scans in their order, the next being read while one is used; bad ones are failures."""
+    """The scans in their order; the next is read while one is used. Bad ones become failures."""
     waiting: deque[tuple[str, Future[Scan]]] = deque()
     coming = iter(found)
     for _ in progress(found, label="infer", unit="scans"):
@@ -162,7 +162,7 @@ def _finish(
     settings: Settings,
     done: Rows,
 ) -> None:
-    """Write the scan's files and note its rows of volumes.csv; no interrupt comes in between."""
+    """Write the scan's files and store its rows of volumes.csv (in a thread, so uninterrupted)."""
     ml = voxel_ml(scan.affine) if scan.measured else float("nan")
     result = outcome.processed(result, settings.postprocessing, ml)
     with disk_errors(folder), _gathered(folder) as partial:
@@ -172,7 +172,7 @@ def _finish(
 
 @contextlib.contextmanager
 def _gathered(folder: Path) -> Iterator[Path]:
-    """A folder whose files move to `folder` in the end, those at its top last."""
+    """A folder whose files are moved to `folder` at the end, the top-level files last."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
         yield partial
