@@ -98,11 +98,6 @@ def _label_marks(axes: Axes) -> None:
         facecolors="none",
         edgecolors=RATER,
         label="only one annotated the class",
-        nothing,
-        s=16,
-        facecolors="none",
-        edgecolors=RATER,
-        label="only one annotated the class",
     )
     axes.scatter(nothing, nothing, marker="D", s=30, color=INK, label="mean over cases")
     axes.plot(nothing, nothing, color=INK, linewidth=1.6, label="median; box 25-75 %, bars 5-95 %")

@@ -53,7 +53,8 @@ def mirrored(network: Network) -> Network:
 def tempered(network: Network, temperature: float) -> Network:
     """The network with its logits divided by `temperature`: above 1 it is less confident.
 
-    The predicted class stays the same. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    The predicted class stays the same. Guo et al., On Calibration of Modern Neural Networks, ICML
+    2017.
     """
     if temperature == 1:
         return network

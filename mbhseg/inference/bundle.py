@@ -103,13 +103,11 @@ def together(members: Sequence[PlanePredictor], names: Sequence[str]) -> PlanePr
     try:
         return Ensemble(members)
     except ValueError as error:
-        raise InputError(
-            " and ".join(names), str(error), "Give models with the same input"
-        ) from error
+        raise InputError(" and ".join(names), str(error), "Give models of one input") from error
 
 
 def check_versions(run_json: Path) -> None:
-    """Raise InputError if the installed Keras cannot safely read a model of the Keras that made it."""
+    """Raise InputError if the installed Keras is older than the model's or of another major."""
     try:
         made = str(read_json(run_json)["versions"]["keras"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,7 +9,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -18,34 +18,14 @@ from pydicom.errors import InvalidDicomError
 
 from mbhseg.errors import InputError
 from mbhseg.imaging.plane_stream import MAX_BYTES
-from mbhseg.scans.scan import Scan, compact, from_lps, image_of
+from mbhseg.scans.scan import Scan, compact, image_of
+from mbhseg.scans.stacking import Plane, affine_of, stacked
 
-_SAME = 1e-3  # of direction cosines and, as a share, of spacings
-_DUPLICATE = 0.05  # of the step between planes
-_UNEVEN = 0.1  # of the step, between the planes of one scan
-_SHIFTED_MM = 1.0  # sideways; headers round positions
 _MAGIC = b"DICM"
 _BROKEN = (
     *(InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, IndexError),
     *(AttributeError, RuntimeError, NotImplementedError, OverflowError, MemoryError, struct.error),
 )
-
-
-class Plane(NamedTuple):
-    """One frame: which file, which frame in it, where it lies, what its numbers mean.
-
-    `position` of the first pixel's centre and `across`, `down` (direction cosines of growing
-    column and row) in LPS+, `pixel` the distance in mm of rows and of columns.
-    """
-
-    file: int
-    frame: int
-    position: NDArray[np.float64]
-    across: NDArray[np.float64]
-    down: NDArray[np.float64]
-    pixel: tuple[float, float]
-    slope: float
-    intercept: float
 
 
 def is_dicom(path: Path) -> bool:
@@ -72,7 +52,12 @@ def read(files: Sequence[Path], name: str, where: str) -> Scan:
     with _readable(where):
         _refuse_strangers(datasets, where)
         planes = _planes(datasets, where)
-    planes = _sorted(planes, paths, where)
+
+    def pixels(plane: Plane) -> NDArray[Any]:
+        with _readable(where):
+            return _stored(paths[plane.file], plane.frame)
+
+    planes = stacked(planes, paths, pixels, where)
     hu = _pixels(planes, paths, datasets, where)
     used = [datasets[plane.file] for plane in planes]
     multiframe = len({plane.file for plane in planes}) < len(planes)
@@ -80,7 +65,7 @@ def read(files: Sequence[Path], name: str, where: str) -> Scan:
         name,
         where,
         "dicom",
-        image_of(hu, _affine(planes)),
+        image_of(hu, affine_of(planes)),
         dicom=tuple(used[:1] if multiframe else used),
         frames=tuple(plane.frame for plane in planes),
     )
@@ -203,84 +188,10 @@ def _plane(
     )
 
 
-def _sorted(planes: list[Plane], paths: Sequence[Path], where: str) -> list[Plane]:
-    """The planes along their normal; InputError unless they stack to a volume."""
-    first = planes[0]
-    for plane in planes:
-        turned = max(
-            np.abs(plane.across - first.across).max(), np.abs(plane.down - first.down).max()
-        )
-        scaled = max(abs(a / b - 1) for a, b in zip(plane.pixel, first.pixel, strict=True))
-        if not (turned <= _SAME and scaled <= _SAME):
-            raise InputError(
-                where, "mixes planes of several directions or pixel sizes", "Leave out localizers"
-            )
-    normal = np.cross(first.across, first.down)
-    planes = sorted(planes, key=lambda plane: float(plane.position @ normal))
-    planes = _without_duplicates(planes, normal, paths, where)
-    heights = np.array([plane.position @ normal for plane in planes])
-    gaps = np.diff(heights)
-    if not gaps.size:
-        return planes
-    step = float(np.median(gaps))
-    wide, uneven = gaps > (1 + _UNEVEN) * step, np.abs(gaps - step) > _UNEVEN * step
-    if uneven.any():
-        at = int(np.flatnonzero(wide if wide.any() else uneven)[0])
-        lacking = "a slice is missing" if gaps[at] > 1.5 * step else "slices are not evenly spaced"
-        raise InputError(
-            where,
-            f"{lacking}: {gaps[at]:.3g} mm after plane {at + 1} of {len(planes)}, {step:.3g} mm"
-            " elsewhere",
-            "Export it whole, or give evenly spaced parts in folders of their own",
-        )
-    line = np.linspace(planes[0].position, planes[-1].position, len(planes))
-    aside = np.linalg.norm(np.array([plane.position for plane in planes]) - line, axis=1)
-    if aside.max() > max(_SHIFTED_MM, _UNEVEN * step):
-        raise InputError(
-            where, f"slices are shifted by {aside.max():.3g} mm against each other", "Export again"
-        )
-    return planes
-
-
-def _without_duplicates(
-    planes: list[Plane], normal: NDArray[np.float64], paths: Sequence[Path], where: str
-) -> list[Plane]:
-    """Each place once; InputError if two planes at one place show different pictures."""
-    heights = np.array([plane.position @ normal for plane in planes])
-    gaps = np.diff(heights)
-    typical = float(np.median(gaps[gaps > 1e-6])) if (gaps > 1e-6).any() else 1.0
-    kept = planes[:1]
-    for plane, gap in zip(planes[1:], gaps, strict=True):
-        if gap > _DUPLICATE * typical:
-            kept.append(plane)
-            continue
-        with _readable(where):
-            one, other = (_stored(paths[twin.file], twin.frame) for twin in (kept[-1], plane))
-        if not np.array_equal(one, other):
-            raise InputError(
-                where,
-                f"two different slices lie at one place ({paths[kept[-1].file].name},"
-                f" {paths[plane.file].name})",
-                "Give each series or time point a folder of its own",
-            )
-    return kept
-
-
 def _stored(path: Path, frame: int) -> NDArray[Any]:
     """A frame's stored values [row, column]."""
     pixels = np.asarray(pydicom.dcmread(path).pixel_array)
     return pixels[frame] if pixels.ndim == 3 else pixels
-
-
-def _affine(planes: Sequence[Plane]) -> NDArray[np.float64]:
-    """To RAS+ in mm; the step from plane to plane is the positions' own, sheared by a tilt."""
-    first = planes[0]
-    if len(planes) > 1:
-        step = (planes[-1].position - first.position) / (len(planes) - 1)
-    else:  # ASSUME: one slice says nothing of the distance to the next; 5 mm, the usual
-        step = 5.0 * np.cross(first.across, first.down)
-    columns = np.column_stack((first.across * first.pixel[1], first.down * first.pixel[0], step))
-    return from_lps(columns, first.position)
 
 
 def _pixels(

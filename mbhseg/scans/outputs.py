@@ -1,7 +1,7 @@
 """The files of one predicted scan: labels on its own voxels, pictures, uncertainty.
 
 Layout of a folder of results; all but the labels are optional:
-    <name>.nii.gz                      uint8 labels 0..5 in the scan's geometry; for arrays also .npy
+    <name>.nii.gz                      uint8 labels 0..5 in the scan's geometry; arrays: also .npy
     probabilities/<name>.nii.gz        uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255
     entropy/<name>.nii.gz              uint8 [x, y, z], 0..1, scl_slope 1/255
     png/masks, png/overlays            <name>_<zzz>.png; <name>.png for a scan that is a picture
