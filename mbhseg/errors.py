@@ -21,6 +21,17 @@ class InputError(Exception):
         return InputError, (self.where, self.problem, self.remedy)  # passes between processes
 
 
+def reason(error: BaseException) -> str:
+    """Why something failed, in one line, for the problem of an InputError.
+
+    What the operating system says, else the first line of the error's text, else its type.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[0].split()) if lines else type(error).__name__
+
+
 class Stopped(Exception):
     """A signal ended a job before it was done, and it can be gone on with; its text is one line.
 

@@ -16,7 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging.plane_stream import MAX_BYTES
 from mbhseg.scans.scan import Scan, compact, image_of
 from mbhseg.scans.stacking import Plane, affine_of, stacked
@@ -76,8 +76,8 @@ def _readable(where: str | Path) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(where, f"not readable DICOM ({reason})", "Export it again") from error
+        problem = f"not readable DICOM ({reason(error)})"
+        raise InputError(where, problem, "Export it again") from error
 
 
 def _headers(files: Sequence[Path], where: str) -> list[tuple[Path, pydicom.Dataset]]:

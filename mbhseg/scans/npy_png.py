@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging.display import from_display
 from mbhseg.imaging.plane_stream import MAX_BYTES
 from mbhseg.scans.scan import Scan, image_of
@@ -19,9 +19,8 @@ def read_array(path: Path, name: str) -> Scan:
     try:
         values = np.load(path, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError, SyntaxError, OverflowError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            path, f"not a readable array ({reason})", "Save it with numpy.save"
+            path, f"not a readable array ({reason(error)})", "Save it with numpy.save"
         ) from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
         kind = getattr(values, "dtype", type(values).__name__)
@@ -39,7 +38,7 @@ def read_picture(path: Path, name: str) -> Scan:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "Check the file") from error
+        raise InputError(path, f"cannot be read ({reason(error)})", "Check the file") from error
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if pixels is None:
         raise InputError(path, "not a readable picture", "Save it as an 8-bit grey PNG")

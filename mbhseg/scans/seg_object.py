@@ -11,7 +11,7 @@ from pydicom.uid import UID, generate_uid
 
 from mbhseg import __version__
 from mbhseg.classes import FOREGROUND
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.scans.scan import Scan
 
 _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
@@ -50,9 +50,10 @@ def write(path: Path, scan: Scan, labels: NDArray[np.uint8]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         segmentation.save_as(path)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            scan.where, f"cannot be written as DICOM-SEG ({reason})", "Predict it without dicom_seg"
+            scan.where,
+            f"cannot be written as DICOM-SEG ({reason(error)})",
+            "Predict it without dicom_seg",
         ) from error
 
 
