@@ -47,7 +47,7 @@ def locate(model: str) -> Path:
     folder = download_model(match[1], match[2] or "main", FILES)
     for name in REQUIRED:
         if not (folder / name).is_file():
-            raise InputError(model, f"has no {name}", "Publish it with python -m mbhseg publish")
+            raise InputError(model, f"has no {name}", "Publish it with mbhseg publish")
     refuse_foreign_code(folder / MODEL)
     return folder
 

@@ -125,16 +125,6 @@ class Predictor:
                 native = _resize(np.asarray(probabilities, np.float32), shape)
                 yield start + offset, from_display(native)
 
-    def probabilities(self, hu: Volume) -> Probabilities:
-        """Class probabilities float32 [x, y, z, 6] of HU values [x, y, z].
-
-        Holds the whole result in memory, 24 bytes per voxel; `labels` does not.
-        """
-        result = np.zeros((*hu.shape, len(CLASSES)), np.float32)
-        for z, plane in self.planes(hu):
-            result[:, :, z] = plane
-        return result
-
     def labels(self, hu: Volume) -> NDArray[np.uint8]:
         """The most probable class of each voxel, uint8 [x, y, z], of HU values [x, y, z].
 

@@ -185,3 +185,9 @@ def test_every_key_of_the_schema_is_described_and_commented_in_the_default(repo,
         assert lines, f"{'.'.join(path)} is not in config/config.yaml"
         if len(path) > 1:
             assert any("#" in line for line in lines), f"{'.'.join(path)} has no comment"
+
+
+def test_windows_are_named_in_the_order_of_the_config(default):
+    named = experiments.named_windows(default)
+    assert [window["name"] for window in named] == ["brain", "subdural", "bone", "seed"]
+    assert named[1] == {"name": "subdural", "level": 75, "width": 215}
