@@ -1,8 +1,8 @@
-"""Figures for people, and the page that holds them."""
+"""The figures, and the report page that shows them."""
 
 
 rule figures:
-    """Draw the data set: its sizes, its splits, samples of it, and how far its raters agree."""
+    """Draw the data set: sizes, splits, samples, inter-rater agreement."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -56,7 +56,7 @@ rule figures:
 
 
 rule score_figures:
-    """Draw a run: its scores beside the raters', its best, median and worst case."""
+    """Draw a run: its scores next to the raters', its best, median and worst case."""
     input:
         archive="results/{dataset}/raw/archive.zip",
         fold=fold_table,
@@ -105,7 +105,7 @@ rule score_figures:
         "results/logs/{dataset}/score_figures/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/score_figures/{run}.tsv"
-    priority: 1  # the page waits for it
+    priority: 1  # the report waits for it
     conda:
         "../envs/report.yaml"
     resources:
@@ -120,7 +120,7 @@ rule score_figures:
 
 
 rule model_card:
-    """Write down what a run is for, what it was made of, what it is worth, and its limits."""
+    """Write the model card of a run: intended use, data, scores, limits."""
     input:
         run=of_model("run.json"),
         summary="results/{dataset}/evaluation/{run}/summary.json",

@@ -1,8 +1,8 @@
-"""Scans of the user's own through the models of the build. `rule all` does not ask for them."""
+"""Predict your own scans with the models of the build. Not part of `rule all`."""
 
 
 rule calibrate:
-    """The temperature that makes a model as sure as it is right, from its validation cases."""
+    """Fit the temperature that calibrates a model on its validation cases."""
     input:
         archive="results/{dataset}/raw/archive.zip",
         fold=fold_table,
