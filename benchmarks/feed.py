@@ -121,6 +121,10 @@ def seconds_an_image(pngs: Path, names: list[str], size: int) -> float:
             augmentation=recipe.augmentation,
             windows=channel_windows(windows_of(config)),
             seed=1,
+            targets="consensus",
+            patch=None,
+            threads=1,
+            ahead=1,
         )
         began = time.process_time()
         for step in range(batches):

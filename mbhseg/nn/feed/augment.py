@@ -61,8 +61,8 @@ class Deformation(NamedTuple):
         between which they are cubic; None for none.
     """
 
-    barrel: float = 0.0
-    elastic: Field | None = None
+    barrel: float
+    elastic: Field | None
 
 
 def warp(

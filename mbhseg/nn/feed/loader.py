@@ -57,12 +57,12 @@ class TrainingFeed:
         augmentation: AugmentationRecipe,
         windows: Sequence[Window],
         seed: int,
-        targets: str = "consensus",
-        patch: Patch | None = None,
+        targets: str,
+        patch: Patch | None,
+        threads: int,
+        ahead: int,
         first_epoch: int = 0,
         first_step: int = 0,
-        threads: int = 1,
-        ahead: int = 4,
         devices: int = 1,
     ) -> None:
         self._store, self._indices = store, np.asarray(indices, np.int64)

@@ -73,8 +73,8 @@ class Validate(keras.callbacks.Callback):
         batch: int,
         previews: PreviewFolder,
         preview_every: int,
-        patch: Patch | None = None,
-        each: Callable[[], None] = lambda: None,
+        patch: Patch | None,
+        each: Callable[[], None],
     ) -> None:
         super().__init__()
         self._loss, self._store, self._indices, self._batch = loss, store, indices, batch
@@ -99,8 +99,8 @@ class Validate(keras.callbacks.Callback):
             self._store,
             self._indices,
             self._batch,
-            keep,
             self._patch,
+            keep,
             self._each,
         )
         assert logs is not None  # Keras passes the epoch's logs

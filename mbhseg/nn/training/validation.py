@@ -32,8 +32,8 @@ def validate(
     store: SliceStore,
     indices: NDArray[np.int64],
     batch: int,
+    patch: Patch | None,
     keep: Sequence[int] = (),
-    patch: Patch | None = None,
     each: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Predict the slices `indices` and score them.

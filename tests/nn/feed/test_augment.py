@@ -131,7 +131,7 @@ STILL = np.eye(2, 3)
 
 def test_deformation_of_nothing_is_the_affine_move(pair):
     turn = cv2.getRotationMatrix2D((11.5, 11.5), 20, 1.05)
-    plain, bent = warp(*pair, turn), warp(*pair, turn, Deformation())
+    plain, bent = warp(*pair, turn), warp(*pair, turn, Deformation(0.0, None))
     assert np.abs(plain[0].astype(int) - bent[0]).max() <= 8  # cv2 rounds weights to 1/32 pixel
     assert (plain[1] != bent[1]).mean() < 0.01
 
@@ -141,7 +141,7 @@ def test_barrel_takes_pixels_from_where_its_formula_says(strength):
     size, middle = 65, 32
     column = np.arange(size)
     image = np.repeat((column * 3)[None, :], size, axis=0).astype(np.uint8)[..., None]
-    bent, _ = warp(image, image[..., 0] // 40, STILL, Deformation(barrel=strength))
+    bent, _ = warp(image, image[..., 0] // 40, STILL, Deformation(strength, None))
     r = (column - middle) / middle
     source = middle + middle * r * (1 + strength * r**2)  # on the middle row, r is |x|
     inside = (source >= 0) & (source <= size - 1)
@@ -155,7 +155,7 @@ def test_elastic_shifts_by_its_control_points():
     shifts[..., 0] = 3.0  # all taken from three columns to the right
     image = np.arange(40, dtype=np.uint8)[None, :].repeat(40, axis=0)[..., None] * 5
     labels = image[..., 0] // 50
-    bent, drawn = warp(image, labels, STILL, Deformation(elastic=shifts))
+    bent, drawn = warp(image, labels, STILL, Deformation(0.0, shifts))
     np.testing.assert_array_equal(bent[:, :-3], image[:, 3:])
     np.testing.assert_array_equal(drawn[:, :-3], labels[:, 3:])
 

@@ -40,6 +40,10 @@ def feed(store, **changes):
         "augmentation": augmentation_of(),
         "windows": WINDOWS,
         "seed": 3,
+        "targets": "consensus",
+        "patch": None,
+        "threads": 1,
+        "ahead": 4,
     }
     return TrainingFeed(store, store.subset("train"), **(settings | changes))
 

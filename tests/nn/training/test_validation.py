@@ -52,7 +52,7 @@ def test_scores_of_a_known_prediction(toy, tmp_path):
     store = open_store(table, root, 32, tmp_path)
     indices = store.subset("valid")
     reader, loss = Reader(), loss_of("cross_entropy")
-    found = validate(reader, loss, store, indices, 4, keep=[int(indices[3])])
+    found = validate(reader, loss, store, indices, 4, None, keep=[int(indices[3])])
     wanted = np.array(store.labels[indices])
     predicted = reader.predict_on_batch(store.images[indices])
     p = np.take_along_axis(predicted, wanted[..., None].astype(int), axis=-1)
@@ -72,13 +72,13 @@ def test_scores_of_a_known_prediction(toy, tmp_path):
 def test_scores_do_not_depend_on_the_batch(toy, tmp_path):
     store = open_store(*toy, 32, tmp_path)
     loss = loss_of("cross_entropy")
-    one, other = (validate(Reader(), loss, store, store.subset("valid"), b) for b in (1, 5))
+    one, other = (validate(Reader(), loss, store, store.subset("valid"), b, None) for b in (1, 5))
     assert one.scores == pytest.approx(other.scores, rel=1e-5)
 
 
 def test_no_slices_give_no_scores(toy, tmp_path):
     store = open_store(*toy, 32, tmp_path)
-    found = validate(Reader(), loss_of("dice"), store, store.subset("nothing"), 4)
+    found = validate(Reader(), loss_of("dice"), store, store.subset("nothing"), 4, None)
     assert all(np.isnan(value) for value in found.scores.values())
 
 
