@@ -56,7 +56,7 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True)
 class EarlyStoppingRecipe:
-    """Stop after `patience` epochs without a better monitor; None never stops."""
+    """Stop after `patience` epochs without a better monitor; None never stops early."""
 
     patience: int | None
 

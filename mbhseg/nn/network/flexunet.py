@@ -24,7 +24,7 @@ _GROUPS = 8
 
 
 class LevelSettings(NamedTuple):
-    """What one level of the network is made of."""
+    """The settings of one level of the network."""
 
     filters: int
     kernel: int
@@ -45,7 +45,7 @@ def level_settings(
     width = filters * 2**level
     return LevelSettings(
         filters=width if max_filters is None else min(width, max_filters),
-        # the base value itself has no lower bound: 1 or 2 make sense at full resolution
+        # no lower bound for the base value: 1 or 2 make sense at full resolution
         kernel=kernel if level == 0 else max(3, kernel - 2 * level),
         dilation=max(1, dilation - level),
         dropout=dropout * level,
@@ -81,8 +81,8 @@ def build(
     normalization: None, "batch", "instance" or "group" (8 groups).
     max_filters: upper bound of the filters of a level.
     background_prior: probability of background that an untrained network starts from (Lin et al.,
-        2017); None starts from all classes alike. With few bleeding pixels it saves the first
-        epochs, which would learn nothing else.
+        2017); None starts from equal probabilities. With few bleeding pixels the first epochs
+        would learn nothing but this prior.
     dtype: "float32", or "mixed_bfloat16": bfloat16 arithmetic, float32 weights and softmax.
     seed: of initial weights and dropout; the same seed gives the same model.
 

@@ -66,7 +66,7 @@ def build_model(
 
 
 def computes_in(model: keras.Model) -> str:
-    """The type that the model multiplies in: bfloat16 if any layer of it does, else float32."""
+    """The type that the model multiplies in: bfloat16 if any of its layers does, else float32."""
     coarse = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
     return "bfloat16" if coarse else "float32"
 
@@ -74,7 +74,7 @@ def computes_in(model: keras.Model) -> str:
 def in_policy(model: keras.Model, policy: str) -> keras.Model:
     """The same network, with the same weights, computing in another Keras dtype policy.
 
-    Layers that give the model's outputs keep their own: the softmax stays float32.
+    The output layers keep their own policy: the softmax stays float32.
     """
     outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
 
@@ -100,14 +100,14 @@ def copy_weights(source: keras.Model, target: keras.Model, where: str | Path) ->
         raise InputError(
             where,
             f"has {source.count_params():,} parameters in {len(shapes)} weights, the network "
-            f"{target.count_params():,} in {len(wanted)}, or of other shapes",
+            f"{target.count_params():,} in {len(wanted)}, or their shapes differ",
             "Start from a model of the same network",
         )
     target.set_weights(source.get_weights())
 
 
 def _function(path: str) -> Callable[..., Any]:
-    if path == FLEXUNET:  # imported by name: a change of it is a change of the code that trains
+    if path == FLEXUNET:  # not by its name, so that the code's digest takes it in
         return flexunet.build
     module, _, name = path.rpartition(".")
     try:

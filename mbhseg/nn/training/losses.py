@@ -26,7 +26,7 @@ SMOOTH = 1.0
 
 def as_distribution(target: Tensor, classes: int) -> Tensor:
     """The target as float32 [B, H, W, C] that sums to 1 over C: one-hot of whole labels, or the
-    votes over their number. A pixel without a vote is an error of the caller and becomes NaN."""
+    votes over their number. A pixel without a vote is the caller's error and becomes NaN."""
     if len(target.shape) == 4:
         votes = ops.cast(target, "float32")
         return votes / ops.sum(votes, axis=-1, keepdims=True)
@@ -38,7 +38,7 @@ def cross_entropy(
 ) -> Tensor:
     """Mean over pixels of -sum_c w_c t_c log p_c; [B]. Without weights w = 1.
 
-    This is Keras' categorical_crossentropy, which goes back to the logits where it can.
+    This is Keras' categorical_crossentropy, which uses the logits where it can.
     """
     wanted = as_distribution(target, probabilities.shape[-1])
     pixels = keras.losses.categorical_crossentropy(wanted, probabilities)
@@ -71,7 +71,7 @@ def tversky(
 ) -> Tensor:
     """1 - (weighted) mean over bleed classes of TP / (TP + alpha FP + beta FN); a scalar.
 
-    Counts are soft and pooled over the batch, because most slices hold none of a class
+    Counts are soft and pooled over the batch, as most slices hold no pixel of a class
     (Salehi et al., 2017). The background's weight is not used.
     """
     wanted = as_distribution(target, probabilities.shape[-1])[..., 1:]
@@ -102,8 +102,8 @@ def generalized_dice(
     """1 - 2 sum_c w_c TP_c / sum_c w_c (2 TP_c + FP_c + FN_c), w_c = 1 / volume_c^2; a scalar.
 
     Counts are soft, over all classes, and pooled over the batch, so that a class weighs the same
-    however small its volume is (Sudre et al., 2017, section 2.1). A class that the batch does not
-    hold has the largest weight of those it holds. `class_weights` multiply w.
+    however small its volume is (Sudre et al., 2017, section 2.1). A class that is not in the
+    batch gets the largest weight of those that are. `class_weights` multiply w.
     """
     axes = (0, 1, 2)
     wanted = as_distribution(target, probabilities.shape[-1])
@@ -180,7 +180,7 @@ def dice_coef_multiclass(target: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def pixel_accuracy(target: Tensor, probabilities: Tensor) -> Tensor:
-    """Share of pixels whose likeliest class is the target's, [B]."""
+    """Share of pixels whose most probable class is the target's, [B]."""
     wanted = ops.argmax(as_distribution(target, probabilities.shape[-1]), axis=-1)
     right = ops.equal(wanted, ops.argmax(probabilities, axis=-1))
     return ops.mean(ops.cast(right, "float32"), axis=(1, 2))

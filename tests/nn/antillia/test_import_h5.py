@@ -227,7 +227,7 @@ def test_dropout_and_a_bound_that_binds_nothing_do_not_matter(tmp_path, plain):
     model = import_weights(path, network, size=PLAIN.size)
     np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-4, rtol=0)
     line = refused(path, PLAIN, max_filters=16, kernel=5)
-    assert line.endswith("Set network.kernel: 7")
+    assert line.endswith("network.kernel: 7")
 
 
 def test_the_later_spelling_of_activations(tmp_path):

@@ -172,7 +172,7 @@ def test_store_without_slices(toy, tmp_path):
 
 def test_store_refuses_another_size_and_a_wrong_colour(toy, tmp_path):
     table, root = toy
-    with pytest.raises(InputError, match="is 32 x 32 pixels and not 64 x 64"):
+    with pytest.raises(InputError, match=r"\.png: .*32 x 32.*64 x 64"):
         open_store(table, root, 64, tmp_path / "a")
     assert not any((tmp_path / "a").iterdir())
     write_png(tmp_path / "mask.png", np.full((SIZE, SIZE, 3), 7, np.uint8))
@@ -350,6 +350,6 @@ def test_raters_targets_draw_by_what_any_rater_drew(toy, toy_raters, tmp_path):
 def test_a_slice_without_a_rater_is_named(toy, toy_raters, tmp_path):
     table, root = toy
     gone = toy_raters[toy_raters["case"] != table["case"][0]]
-    with pytest.raises(InputError, match=rf"{table['case'][0]}, slice 0: has no rater's own mask"):
+    with pytest.raises(InputError, match=rf"{table['case'][0]}, slice 0: .*no rater's"):
         open_store(table, root, SIZE, tmp_path, raters=gone)
     assert not list(tmp_path.iterdir())

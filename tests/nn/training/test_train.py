@@ -258,7 +258,7 @@ def test_validation_stays_on_the_consensus(train_toy, toy, toy_raters):
 
 
 def test_raters_targets_without_raters_are_refused(train_toy):
-    with pytest.raises(InputError, match=r"training\.targets: soft needs the raters' own masks"):
+    with pytest.raises(InputError, match=r"^training\.targets: soft .*raters"):
         train_toy(targets="soft")
 
 
@@ -315,7 +315,7 @@ def test_cache_is_kept_where_asked(toy, tmp_path):
 @pytest.mark.parametrize("subset", ["train", "valid"])
 def test_empty_subset_is_refused(toy, tmp_path, subset):
     table: pd.DataFrame = toy[0]
-    with pytest.raises(InputError, match=f"subset {subset} of toy-f0-s1: has no slices"):
+    with pytest.raises(InputError, match=f"subset {subset} of toy-f0-s1: .*no slices"):
         train(
             slices=table[table["subset"] != subset],
             root=toy[1],
@@ -342,5 +342,5 @@ def test_starts_from_a_trained_model(train_toy):
     before, after = (load_model(o.model).get_weights() for o in (first, again))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    with pytest.raises(InputError, match="Start from a model of the same network"):
+    with pytest.raises(InputError, match=r"model\.keras: .* parameters .*same network"):
         train_toy(epochs=1, start_from=str(first.model), network={"filters": 4})
