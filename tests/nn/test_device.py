@@ -47,7 +47,7 @@ def test_onednn_computes_on_every_processor(repo):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision 'float16'.*auto, float32, bfloat16"):
+    with pytest.raises(ValueError, match=r"precision 'float16'.*auto, float32, bfloat16"):
         device.dtype_policy("float16")
 
 

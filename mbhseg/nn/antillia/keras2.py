@@ -140,7 +140,7 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
     for part in name.split("/"):
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
         if not isinstance(link, h5py.HardLink):
-            raise InputError(path, f"{name} is listed in the file but not held by it", REMEDY)
+            raise InputError(path, f"{name} is listed in the file but is not in it", REMEDY)
         node = node[part]
     return node
 

@@ -68,8 +68,8 @@ class SliceStore(NamedTuple):
     """Slices by index: the table's rows, and their pixels on disk.
 
     table: case, slice, classes, ... one row per slice, with raters also `drawn`, the classes that
-    any rater annotated; images uint8 [N, H, W, 3]; labels, the consensus, uint8 [N, H, W]; raters uint8
-    [M, H, W], those of slice i being rows first[i] to first[i + 1], in the order of the raters.
+    any rater annotated; images uint8 [N, H, W, 3]; labels, the consensus, uint8 [N, H, W]; raters
+    uint8 [M, H, W]: rows first[i] to first[i + 1] are of slice i, in the order of the raters.
     """
 
     table: pd.DataFrame

@@ -180,7 +180,7 @@ def test_settings_reach_only_the_losses_that_use_them(pair):
 
 
 def test_unknown_loss():
-    with pytest.raises(ValueError, match="'mse' .*cross_entropy, dice"):
+    with pytest.raises(ValueError, match=r"'mse' .*cross_entropy, dice"):
         loss_of("mse")
 
 
