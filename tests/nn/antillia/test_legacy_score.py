@@ -1,4 +1,4 @@
-"""The seed's metric and evaluation, also on the seed's own predictions of real slices."""
+"""The reference project's metric and evaluation, also on its own predictions of real slices."""
 
 import numpy as np
 import pandas as pd

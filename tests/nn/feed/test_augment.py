@@ -28,7 +28,7 @@ EVERYTHING = augmentation_of(
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    """A slice [24, 24, 3] whose grey tells the label: 40 a class."""
+    """A slice [24, 24, 3] whose grey value is 40 times the label."""
     labels = np.zeros((24, 24), np.uint8)
     labels[3:10, 4:9], labels[12:20, 14:20] = 2, 5
     return np.repeat((labels * 40)[..., None], 3, axis=-1), labels

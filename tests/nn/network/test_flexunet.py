@@ -1,4 +1,4 @@
-"""The network is the one that its base values say, and the seed's at the seed's values."""
+"""The network follows from its base values; config/seed.yaml's give the reference network."""
 
 from pathlib import Path
 
