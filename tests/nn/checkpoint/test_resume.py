@@ -137,7 +137,7 @@ def test_costs_are_told(train_toy, tmp_path):
     assert costs["bytes"] > 1000
 
 
-def test_other_code_or_settings_start_afresh(train_toy, tmp_path, monkeypatch, caplog):
+def test_other_code_or_settings_start_from_scratch(train_toy, tmp_path, monkeypatch, caplog):
     state = StateFolder(tmp_path / "state")
     short = {"epochs": 2, "previews": {"slices": 0}}
     with monkeypatch.context() as patch:
@@ -150,7 +150,9 @@ def test_other_code_or_settings_start_afresh(train_toy, tmp_path, monkeypatch, c
     assert "of a training with other settings, code." in caplog.text
     state.file.write_bytes(kept)  # what decides nothing may change
     caplog.clear()
-    train_toy(**short, state=state, code="one", time_budget_minutes=60, summary=True)
+    harmless = {"time_budget_minutes": 60, "summary": True}
+    old_path = {"model": "mbhseg.nn.flexunet.build"}
+    train_toy(**short, state=state, code="one", network=old_path, **harmless)
     assert "not used" not in caplog.text
 
 
