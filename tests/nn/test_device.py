@@ -47,14 +47,14 @@ def test_onednn_computes_on_every_processor(repo):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision 'float16' is none of auto, float32, bfloat16"):
+    with pytest.raises(ValueError, match=r"precision 'float16'.*auto, float32, bfloat16"):
         device.dtype_policy("float16")
 
 
 @pytest.mark.skipif(bool(device.gpus()), reason="there is a GPU")
 def test_a_required_gpu_that_is_missing_is_told():
     device.check(require_gpu=False)
-    with pytest.raises(InputError, match=r"training\.require_gpu: TensorFlow sees no GPU here"):
+    with pytest.raises(InputError, match=r"^training\.require_gpu: .*no GPU"):
         device.check(require_gpu=True)
     assert device.describe()["kind"] == "cpu"
 

@@ -14,11 +14,11 @@ from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn import device
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.models import computes_in
 from mbhseg.nn.network.saving import save_model
 from mbhseg.nn.openvino import ACTIVATIONS, UnknownLayer, compiled, observed, translated
 from tests.heads import probabilities
+from tests.nn.conftest import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"size": None, "levels": 3, "filters": 8, "background_prior": 0.9}
@@ -194,7 +194,7 @@ def test_int8_through_a_predictor(tmp_path, monkeypatch):
 def test_ranges_of_another_network_are_refused(tmp_path, monkeypatch, ranges):
     monkeypatch.setattr(device, "_cpu_field", lambda name: "fpu avx512_vnni")
     place = folder_of(trained(levels=2, filters=4), tmp_path, ranges=ranges)
-    with pytest.raises(InputError, match="has ranges of another network"):
+    with pytest.raises(InputError, match=r"run\.json: .*ranges.*another network"):
         Predictor.load(place, precision="int8")
 
 
@@ -289,7 +289,7 @@ def test_a_signal_is_handled_afterwards(tmp_path):
 import faulthandler, gc, signal
 faulthandler.enable()
 from mbhseg.nn.openvino import compiled, translated
-from mbhseg.nn.network.flexunet import build
+from tests.nn.conftest import build
 def network():
     graph = translated(build(size=None, levels=1, filters=2))
     return compiled(graph, bfloat16=False, threads=1)
