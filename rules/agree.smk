@@ -4,7 +4,7 @@
 rule agree:
     """Score the raters of one shard of the cases against each other."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         cases="results/{dataset}/inventory/usable.tsv",
     output:
         pairs="results/{dataset}/agreement/shards/{scatteritem}.csv",

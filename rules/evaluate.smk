@@ -4,7 +4,7 @@
 rule adopt:
     """Take over a foreign system's predictions of the test cases, checked against the scans."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         files=lambda w: targets.foreign_files(config, w.run, w.dataset),
     output:
@@ -15,7 +15,7 @@ rule adopt:
     benchmark:
         "results/benchmarks/{dataset}/adopt/{run}.tsv"
     wildcard_constraints:
-        run="|".join(config["foreign"]) or "(?!)",
+        run=any_of(config["foreign"]),
     conda:
         "../envs/data.yaml"
     resources:
@@ -32,7 +32,7 @@ rule adopt:
 rule postprocess:
     """Choose the post-processing of a run on its validation cases; the test set has no part."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         predictions=ancient("results/{dataset}/predictions/{run}/valid"),
         manifest="results/{dataset}/predictions/{run}/valid.tsv",
@@ -43,7 +43,7 @@ rule postprocess:
     benchmark:
         "results/benchmarks/{dataset}/postprocess/{run}.tsv"
     wildcard_constraints:
-        dataset="|".join(TRAINED),
+        dataset=any_of(TRAINED),
         run=RUN,
     priority: 1  # what is scored and shown waits for it
     conda:
@@ -63,11 +63,11 @@ rule postprocess:
 rule evaluate:
     """Score the test predictions, the raters and the best HU threshold on the same cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         predictions=ancient("results/{dataset}/predictions/{run}/test"),
         manifest="results/{dataset}/predictions/{run}/test.tsv",
-        postprocessing=chosen_postprocessing,
+        postprocessing=lambda w: targets.chosen_postprocessing(config, w.dataset, w.run),
     output:
         cases=report(
             "results/{dataset}/evaluation/{run}/cases.csv",
@@ -152,7 +152,7 @@ rule legacy:
         run=RUN,
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(4000),
         runtime=grows(120),

@@ -26,7 +26,7 @@ rule export_images:
 rule export_nnunet:
     """nnU-Net v2 raw data with the same test set and folds."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         folds=rules.split.output.folds,
     output:
         folder=directory("results/{dataset}/export/nnunet/Dataset{number}_{dataset}"),
@@ -49,10 +49,6 @@ rule export_nnunet:
         "../workflow_scripts/export_nnunet.py"
 
 
-localrules:
-    export,
-
-
 rule export:
     """Both exports of every data set, nnU-Net's under number 501; external test sets have none."""
     input:
@@ -62,3 +58,4 @@ rule export:
         nnunet=[
             f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in TO_TRAIN
         ],
+    localrule: True

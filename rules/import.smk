@@ -4,7 +4,7 @@
 rule import_weights:
     """Take a run's weights from a best_model.h5 of the seed project."""
     input:
-        weights=weights_of,
+        weights=lambda wildcards: targets.weights_of(config, wildcards.run),
     output:
         model="results/{dataset}/models/{run}/model.keras",
         run="results/{dataset}/models/{run}/run.json",
@@ -14,8 +14,8 @@ rule import_weights:
     benchmark:
         "results/benchmarks/{dataset}/import_weights/{run}.tsv"
     wildcard_constraints:
-        dataset="|".join(TRAINED),
-        run=runs_of(imported=True),
+        dataset=any_of(TRAINED),
+        run=targets.run_pattern(config, imported=True),
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
     resources:

@@ -4,7 +4,7 @@
 rule infer:
     """Predict every case of a subset; the model is loaded once."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         leakage="results/{dataset}/split/leakage.tsv",
         model=of_model("model.keras"),
@@ -21,7 +21,7 @@ rule infer:
     priority: 1  # what is scored and shown waits for it
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),

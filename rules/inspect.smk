@@ -4,7 +4,7 @@
 rule inspect:
     """Inspect one shard of the cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
     output:
         cases="results/{dataset}/inventory/shards/{scatteritem}.cases.tsv",
         slices="results/{dataset}/inventory/shards/{scatteritem}.slices.tsv",

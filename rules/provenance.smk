@@ -10,7 +10,7 @@ rule provenance:
     input:
         verified="results/{dataset}/verified.tsv",
         source="results/{dataset}/raw/source.json",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        digest=f"{ARCHIVE}.sha256",
         inventory=rules.inventory.output,
         folds=rules.split.output.folds,
         table="results/{dataset}/dataset.tsv",

@@ -4,7 +4,7 @@
 rule calibrate:
     """The temperature that makes a model as sure as it is right, from its validation cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         model="results/{dataset}/models/{run}/model.keras",
         run="results/{dataset}/models/{run}/run.json",
@@ -16,7 +16,7 @@ rule calibrate:
         "results/benchmarks/{dataset}/calibrate/{run}.tsv"
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),
@@ -33,10 +33,10 @@ rule predict_scans:
     """Label volumes, tables and pictures of every scan; a bad one is listed, not fatal."""
     input:
         scans=targets.scan_files(config),
-        models=members("models/{run}/model.keras"),
-        runs=members("models/{run}/run.json"),
-        calibrations=members("models/{run}/calibration.json", "temperature"),
-        chosen=members("models/{run}/postprocess.json", "postprocess"),
+        models=members("model.keras"),
+        runs=members("run.json"),
+        calibrations=members("calibration.json", "temperature"),
+        chosen=members("postprocess.json", "postprocess"),
     output:
         folder=directory("results/{dataset}/scans/{model}"),
         failed="results/{dataset}/scans/{model}.failed.tsv",
@@ -65,7 +65,7 @@ rule scans_page:
     input:
         predicted=ancient("results/{dataset}/scans/{model}"),
         manifest="results/{dataset}/scans/{model}.tsv",
-        runs=members("models/{run}/run.json"),
+        runs=members("run.json"),
     output:
         page=report(
             directory("results/{dataset}/scans/{model}.report"),
@@ -112,10 +112,6 @@ rule scans_gate:
         "../workflow_scripts/scans_gate.py"
 
 
-localrules:
-    scans,
-
-
 rule scans:
     """Every scan of the config, predicted by every model of the build."""
     input:
@@ -124,3 +120,4 @@ rule scans:
             dataset=TO_TRAIN,
             model=targets.scan_models(config),
         ),
+    localrule: True

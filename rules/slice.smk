@@ -4,7 +4,7 @@
 rule slice:
     """Window and slice one shard of the cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         cases="results/{dataset}/inventory/usable.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
     output:

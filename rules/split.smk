@@ -6,7 +6,7 @@ rule split:
     input:
         cases="results/{dataset}/inventory/usable.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
-        file=split_file,
+        file=lambda wildcards: targets.split_file(config, wildcards.dataset),
     output:
         folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
         balance="results/{dataset}/split/balance.tsv",
@@ -33,8 +33,15 @@ rule leakage:
     input:
         folds=rules.split.output.folds,
         cases="results/{dataset}/inventory/usable.tsv",
-        source_folds=lambda wildcards: of_source(wildcards, "split/fold{fold}.tsv"),
-        source_cases=lambda wildcards: of_source(wildcards, "inventory/usable.tsv"),
+        source_folds=lambda wildcards: expand(
+            "results/{source}/split/fold{fold}.tsv",
+            source=targets.trained_on(config, wildcards.dataset),
+            fold=FOLDS,
+        ),
+        source_cases=lambda wildcards: expand(
+            "results/{source}/inventory/usable.tsv",
+            source=targets.trained_on(config, wildcards.dataset),
+        ),
     output:
         table="results/{dataset}/split/leakage.tsv",
     log:

@@ -1,5 +1,6 @@
 """Cross-validation as one result: out-of-fold predictions, pooled and scored. A target of its own."""
 
+SWEEPS = targets.sweeps(config)
 # the tables that an evaluation writes beside summary.json
 EVALUATED = [Path(path).name for path in rules.evaluate.output if path.endswith(".csv")]
 
@@ -36,7 +37,7 @@ rule pool:
 rule score_pool:
     """Score the pooled predictions as `evaluate` scores a run's."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         table="results/{dataset}/oof/{experiment}-s{seed}/runs.tsv",
         predictions=ancient("results/{dataset}/oof/{experiment}-s{seed}/predictions"),
         manifest="results/{dataset}/oof/{experiment}-s{seed}/predictions.tsv",
@@ -93,11 +94,8 @@ rule oof_table:
         "../workflow_scripts/sweep_table.py"
 
 
-localrules:
-    oof,
-
-
 rule oof:
     """Train every fold, predict out of fold, and score all cases of the training folds."""
     input:
         expand(rules.oof_table.output, dataset=TO_TRAIN),
+    localrule: True

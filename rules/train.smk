@@ -7,8 +7,10 @@ rule train:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
         fold=fold_table,
-        probe=probe_table,
-        annotations=annotations_of,
+        probe=lambda wildcards: targets.probe_table(config, wildcards.run),
+        annotations=lambda wildcards: targets.annotation_table(
+            config, wildcards.dataset, wildcards.run
+        ),
         start=lambda wildcards: recipe_of(wildcards)["training"]["start_from"] or [],
     output:
         model="results/{dataset}/models/{run}/model.keras",
@@ -28,11 +30,11 @@ rule train:
     benchmark:
         "results/benchmarks/{dataset}/train/{run}.tsv"
     wildcard_constraints:
-        dataset="|".join(TRAINED),
-        run=runs_of(imported=False),
+        dataset=any_of(TRAINED),
+        run=targets.run_pattern(config, imported=False),
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(6000),
         runtime=grows(1440),

@@ -8,7 +8,7 @@ rule verified:
         masks=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),
         table="results/{dataset}/dataset.tsv",
         annotations="results/{dataset}/annotations.tsv",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        digest=f"{ARCHIVE}.sha256",
         models=own_models,
         predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=SCORED),
     output:

@@ -1,6 +1,7 @@
 """Names of runs (which experiment, on which fold, with which seed), subsets, and what is probed."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SUBSETS = ("train", "valid", "test")
@@ -8,6 +9,11 @@ NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
 RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
 PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`
 ENSEMBLE = "-ensemble"  # behind an experiment: all of its folds and seeds
+
+
+def any_of(names: Iterable[str]) -> str:
+    """Regular expression that matches each of the names; of no names, one that matches nothing."""
+    return "|".join(names) or "(?!)"
 
 
 class Run(NamedTuple):

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mbhseg.config.experiments import weights
-from mbhseg.config.run_names import ENSEMBLE, Run
+from mbhseg.config.experiments import is_probed, recipe, weights
+from mbhseg.config.run_names import ENSEMBLE, Run, any_of
 
 SOURCES = ("huggingface", "archive", "phantom")  # of a data set
+
+File = str | list[str]  # an input of a rule; the empty list where it has none
 
 
 def runs(config: Mapping[str, Any]) -> list[str]:
@@ -55,16 +57,55 @@ def model_runs(config: Mapping[str, Any], model: str) -> list[str]:
     return [run for run in runs(config) if Run.parse(run).experiment == experiment]
 
 
-def member_files(config: Mapping[str, Any], pattern: str, wildcards: Any) -> list[str]:
-    """The file `pattern`, with `{run}` in it, of each run behind the wildcard `model`."""
-    runs_of = model_runs(config, wildcards.model)
-    return [f"results/{wildcards.dataset}/{pattern.format(run=run)}" for run in runs_of]
+def member_files(
+    config: Mapping[str, Any], dataset: str, model: str, name: str, setting: str | None = None
+) -> list[str]:
+    """A file of the folder of each run that `model`, a name of `scan_models`, stands for.
+
+    None if `inference.<setting>` is false.
+    """
+    if setting and not config["inference"][setting]:
+        return []
+    return [f"results/{dataset}/models/{run}/{name}" for run in model_runs(config, model)]
 
 
-def fold_of(config: Mapping[str, Any], run: str) -> int:
-    """The fold of a run; a foreign system is scored on the test set of the first that is built."""
+def fold_runs(config: Mapping[str, Any], experiment: str, seed: int | str) -> list[str]:
+    """Names of the runs of an experiment and seed, one per fold of the split."""
+    return [Run(experiment, fold, int(seed)).name for fold in range(config["split"]["folds"])]
+
+
+def weights_of(config: Mapping[str, Any], run: str) -> str | None:
+    """The file that a run takes its weights from instead of training; None if it trains."""
+    return weights(config, Run.parse(run).experiment)
+
+
+def run_pattern(config: Mapping[str, Any], *, imported: bool) -> str:
+    """Regular expression of the runs whose experiments import their weights, or of the others."""
+    names = [n for n in config["experiments"] if imported == (weights(config, n) is not None)]
+    return rf"(?:{any_of(names)})-f[0-9]+-s[0-9]+"
+
+
+def probe_table(config: Mapping[str, Any], run: str) -> File:
+    """The probe of the run's experiment, if its recipe says `probe`."""
+    experiment = Run.parse(run).experiment
+    probed = is_probed(recipe(config, experiment)["training"])
+    return f"results/probes/{experiment}.json" if probed else []
+
+
+def annotation_table(config: Mapping[str, Any], dataset: str, run: str) -> File:
+    """The table of the raters' own masks, if the run learns from them."""
+    own = recipe(config, Run.parse(run).experiment)["training"]["targets"] != "consensus"
+    return f"results/{dataset}/annotations.tsv" if own else []
+
+
+def fold_table(config: Mapping[str, Any], dataset: str, run: str) -> str:
+    """The fold that a run trains on.
+
+    Foreign systems are scored on the test set of the first fold that is built.
+    """
     foreign = run in config["foreign"]
-    return int(config["build"]["folds"][0]) if foreign else Run.parse(run).fold
+    fold = config["build"]["folds"][0] if foreign else Run.parse(run).fold
+    return f"results/{dataset}/split/fold{fold}.tsv"
 
 
 def foreign_folder(config: Mapping[str, Any], name: str, dataset: str) -> str:
@@ -77,19 +118,47 @@ def foreign_files(config: Mapping[str, Any], name: str, dataset: str) -> list[st
     return sorted(map(str, Path(foreign_folder(config, name, dataset)).glob("*.nii.gz")))
 
 
-def is_postprocessed(config: Mapping[str, Any], run: str) -> bool:
-    """Whether post-processing is chosen for a run; foreign systems have no validation cases."""
-    return bool(config["postprocessing"]["enabled"]) and run not in config["foreign"]
+def chosen_postprocessing(config: Mapping[str, Any], dataset: str, run: str) -> File:
+    """What validation chose for the run, if anything; foreign systems are scored as they are."""
+    chosen = config["postprocessing"]["enabled"] and run not in config["foreign"]
+    return model_file(config, dataset, run, "postprocess.json") if chosen else []
 
 
-def source_of(config: Mapping[str, Any], dataset: str) -> str:
-    """Which kind of source a data set comes from."""
-    return next(kind for kind in SOURCES if config["datasets"][dataset].get(kind) is not None)
+def from_source(config: Mapping[str, Any], kind: str) -> list[str]:
+    """The data sets that come from one kind of source."""
+    return [name for name, given in config["datasets"].items() if given.get(kind) is not None]
 
 
 def models_of(config: Mapping[str, Any], dataset: str) -> str:
     """The data set whose models are tested on `dataset`: itself, or the one it names."""
     return str(config["datasets"][dataset].get("models_of") or dataset)
+
+
+def own_sets(config: Mapping[str, Any]) -> list[str]:
+    """The data sets that have models of their own."""
+    return [name for name in config["datasets"] if models_of(config, name) == name]
+
+
+def models_folder(config: Mapping[str, Any], dataset: str) -> str:
+    """Where the models lie that a data set is tested with: its own, or those of another set."""
+    return f"results/{models_of(config, dataset)}/models"
+
+
+def model_file(config: Mapping[str, Any], dataset: str, run: str, name: str) -> str:
+    """A file of a run's model that `dataset` is tested with."""
+    return f"{models_folder(config, dataset)}/{run}/{name}"
+
+
+def trained_on(config: Mapping[str, Any], dataset: str) -> list[str]:
+    """The other set that the models of an external test set come from; else none."""
+    source = models_of(config, dataset)
+    return [source] if source != dataset else []
+
+
+def split_file(config: Mapping[str, Any], dataset: str) -> File:
+    """The user's own split, if there is one; it does not apply to an external test set."""
+    file: str | None = config["split"]["file"]
+    return file if file and models_of(config, dataset) == dataset else []
 
 
 def split_of(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
@@ -108,3 +177,14 @@ def with_sources(config: Mapping[str, Any]) -> list[str]:
 def train_env(config: Mapping[str, Any]) -> str:
     """Stem of the file in envs/ that holds what the network's jobs need."""
     return "train-gpu" if config["envs"]["train"] == "gpu" else "train"
+
+
+def reported_settings(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """The settings that the report prints: those that matter for a data set and its models."""
+    names = (dataset, models_of(config, dataset))
+    told = {key: value for key, value in config.items() if key not in ("checkpoint", "envs")}
+    return {
+        **told,
+        "datasets": {name: config["datasets"][name] for name in dict.fromkeys(names)},
+        "build": {**config["build"], "datasets": [dataset]},
+    }
