@@ -24,7 +24,7 @@ def is_probed(training: Mapping[str, Any]) -> bool:
 
 def probed_part(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a recipe that decides how fast a step is, so the rest probes nothing anew."""
-    keys = (*PROBED, "probe", "loss", "optimizer", "deterministic", "require_gpu")
+    keys = (*PROBED, "probe", "patch", "loss", "optimizer", "deterministic", "require_gpu")
     training = {key: recipe["training"][key] for key in keys}
     return {"network": recipe["network"], "training": training}
 

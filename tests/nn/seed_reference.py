@@ -38,6 +38,7 @@ class Settings:
     def network(self) -> dict[str, Any]:
         """The same as our configuration says it."""
         return {
+            "model": "mbhseg.nn.network.flexunet.build",
             "levels": self.levels,
             "filters": self.filters,
             "kernel": self.kernel,
@@ -47,6 +48,8 @@ class Settings:
             "activation": self.activation,
             "max_filters": None,
             "input_scale": 1 / 255 if self.normalize_input else 1.0,
+            "background_prior": None,
+            "options": {},
         }
 
 

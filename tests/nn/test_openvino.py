@@ -14,10 +14,10 @@ from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn import device
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.models import computes_in
 from mbhseg.nn.network.saving import save_model
 from mbhseg.nn.openvino import ACTIVATIONS, UnknownLayer, compiled, observed, translated
+from tests.nn.conftest import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"size": None, "levels": 3, "filters": 8, "background_prior": 0.9}
@@ -288,7 +288,7 @@ def test_a_signal_is_handled_afterwards(tmp_path):
 import faulthandler, gc, signal
 faulthandler.enable()
 from mbhseg.nn.openvino import compiled, translated
-from mbhseg.nn.network.flexunet import build
+from tests.nn.conftest import build
 def network():
     graph = translated(build(size=None, levels=1, filters=2))
     return compiled(graph, bfloat16=False, threads=1)

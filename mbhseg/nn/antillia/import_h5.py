@@ -4,7 +4,6 @@ The numbers in the names of a file's layers depend on what else its session had 
 layers are paired by order, kind and shape.
 """
 
-import inspect
 import itertools
 import json
 import logging
@@ -21,8 +20,7 @@ from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import sha256, write_json
 from mbhseg.nn.antillia.keras2 import REMEDY, SavedLayer, SavedModel, open_saved
-from mbhseg.nn.network import flexunet
-from mbhseg.nn.network.models import DEFAULT, build_model
+from mbhseg.nn.network.models import FLEXUNET, build_model, up_to_date
 from mbhseg.nn.network.saving import save_model
 from mbhseg.provenance.environment import versions
 
@@ -95,7 +93,7 @@ def import_run(
         **{key: identity[key] for key in ("run", "experiment", "fold", "seed")},
         "input": {"size": size, "windows": windows * (CHANNELS if len(windows) == 1 else 1)},
         "classes": [c.key for c in CLASSES],
-        "network": dict(network),
+        "network": up_to_date(network),
         "imported": {"file": Path(path).name, "sha256": sha256(path), **source},
         "parameters": built.count_params(),
         **{key: {} for key in ("training", "best", "data", "device")},
@@ -219,15 +217,14 @@ def _advice(saved: SavedModel, network: Mapping[str, Any], classes: int) -> str:
     last = saved.weighted[-1].shapes.get("kernel", (0,)) if saved.weighted else (0,)
     if not found or last[-1] != classes:
         return f"{REMEDY} with {classes} classes"
-    if network.get("model", DEFAULT) != DEFAULT:
-        return f"Set network.model: {DEFAULT}"
-    if found["max_filters"] is None and (network.get("max_filters") or 0) >= _widest(found):
+    if up_to_date(network)["model"] != FLEXUNET:
+        return f"Set network.model: {FLEXUNET}"
+    if found["max_filters"] is None and (network["max_filters"] or 0) >= _widest(found):
         del found["max_filters"]  # a bound that binds nothing
-    defaults = inspect.signature(flexunet.build).parameters
     changes = [
         f"network.{key}: {json.dumps(value)}"
         for key, value in found.items()
-        if value != network.get(key, defaults[key].default)
+        if value != network[key]
     ]
     return f"Set {', '.join(changes)}" if changes else REMEDY
 

@@ -39,7 +39,7 @@ def level_settings(
     kernel: int,
     dilation: int,
     dropout: float,
-    max_filters: int | None = None,
+    max_filters: int | None,
 ) -> LevelSettings:
     """The settings of level `level` (0 = full resolution) from the base values."""
     width = filters * 2**level
@@ -55,18 +55,18 @@ def level_settings(
 def build(
     *,
     size: int | None,
-    channels: int = 3,
-    classes: int = 6,
-    levels: int = 6,
-    filters: int = 16,
-    kernel: int = 3,
-    dilation: int = 1,
-    dropout: float = 0.05,
-    normalization: str | None = None,
-    activation: str = "relu",
-    max_filters: int | None = None,
-    input_scale: float = 1.0,
-    background_prior: float | None = None,
+    channels: int,
+    classes: int,
+    levels: int,
+    filters: int,
+    kernel: int,
+    dilation: int,
+    dropout: float,
+    normalization: str | None,
+    activation: str,
+    max_filters: int | None,
+    input_scale: float,
+    background_prior: float | None,
     dtype: str = "float32",
     seed: int = 0,
 ) -> keras.Model:
@@ -188,7 +188,7 @@ class _LayerFactory:
         )(x)
 
     def _normalize(self, x: Any, name: str) -> Any:
-        # the seed's order: normalization follows the activation
+        # as in the reference project, normalization follows the activation
         if self._normalization is None:
             return x
         if self._normalization == "batch":

@@ -101,14 +101,7 @@ class Session:
             ahead=max(4, 2 * threads),
             devices=recipe.gpus,
         )
-        self._loss: Loss = make_loss(
-            recipe.loss.name,
-            class_weights=recipe.loss.class_weights,
-            dice_weight=recipe.loss.dice_weight,
-            gamma=recipe.loss.gamma,
-            alpha=recipe.loss.alpha,
-            beta=recipe.loss.beta,
-        )
+        self._loss: Loss = make_loss(recipe.loss)
         # a second model on the same layers is compiled, so that the one that is saved
         # carries neither optimizer nor loss, nor auxiliary heads
         self._example = self._feed.make_batch(0, 0)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbhseg.classes import CLASSES
+from mbhseg.config.defaults import defaults
 from mbhseg.config.run_names import PROBED
 from mbhseg.errors import InputError
 from mbhseg.nn import device
@@ -163,7 +164,9 @@ def measure(
     candidate: Candidate, network: Mapping[str, Any], training: Mapping[str, Any], size: int
 ) -> tuple[float, float]:
     """Images a second of the steps after the first, and this process's peak memory in MB."""
-    recipe = TrainingRecipe.from_config({**training, **candidate._asdict()})
+    # `training` may hold no more than what decides the speed
+    whole = {**defaults()["training"], **training, **candidate._asdict()}
+    recipe = TrainingRecipe.from_config(whole)
     device.configure(threads=recipe.threads, deterministic=recipe.deterministic)
     device.check(require_gpu=recipe.require_gpu)
     patch = Patch.of(recipe.patch, size, network) or Patch(size, size, 1)
@@ -176,7 +179,7 @@ def measure(
     )
     model.compile(
         optimizer=make_optimizer(recipe.optimizer, recipe.schedule, steps_per_epoch=1, epochs=1),
-        loss=make_loss(recipe.loss.name),
+        loss=make_loss(recipe.loss),
         jit_compile=False,
     )
     rng = np.random.default_rng(0)

@@ -24,7 +24,7 @@ from mbhseg.nn.checkpoint.resume import Ledger
 from mbhseg.nn.checkpoint.state import StateFolder
 from mbhseg.nn.feed.loader import batches
 from mbhseg.nn.feed.store import CHANNELS, SliceStore, content_hash, open_store
-from mbhseg.nn.network.models import build_model, copy_weights, summary_text
+from mbhseg.nn.network.models import build_model, copy_weights, summary_text, up_to_date
 from mbhseg.nn.network.saving import load_model, save_model
 from mbhseg.nn.openvino import UnknownLayer, observed
 from mbhseg.nn.patches import Patch, Pixels, seen
@@ -79,7 +79,7 @@ def train(
     Raises InputError if a subset is empty, a PNG does not fit, or the recipe contradicts itself;
     Stopped after SIGTERM, SIGINT or SIGUSR1, the state saved, if there is a `state`.
     """
-    recipe = TrainingRecipe.from_config(training)
+    recipe, network = TrainingRecipe.from_config(training), up_to_date(network)
     size, windows = int(input["size"]), channel_windows(input["windows"])
     patch = Patch.of(recipe.patch, size, network)
     used = slices[slices["subset"].isin(["train", "valid"])].reset_index(drop=True)
@@ -138,7 +138,7 @@ def train(
             "patch": patch._asdict() if patch is not None else None,
         },
         "classes": [c.key for c in CLASSES],
-        "network": dict(network),
+        "network": network,
         "training": dataclasses.asdict(recipe),
         "parameters": model.count_params(),
         "ranges": ranges,

@@ -8,9 +8,9 @@ from mbhseg.errors import InputError
 from mbhseg.imaging.masks import encode_rgb, read_mask
 from mbhseg.imaging.png import write_png
 from mbhseg.nn.antillia.legacy_score import evaluate_slices
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.saving import save_model
 from mbhseg.nn.training.losses import cross_entropy, dice_coef_multiclass
+from tests.nn.conftest import build
 
 
 @pytest.mark.real_ct

@@ -20,8 +20,8 @@ from mbhseg.imaging.windows import Window
 from mbhseg.nn.feed import store as store_module
 from mbhseg.nn.feed.loader import TrainingFeed, batches
 from mbhseg.nn.feed.store import content_hash, open_store
-from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
 from tests.conftest import REPO
+from tests.nn.conftest import augmentation_of, sampling_of
 
 SIZE = 32
 WINDOWS = (Window("seed", 127.5, 255.0),) * 3
@@ -36,8 +36,8 @@ def store(toy, tmp_path):
 def feed(store, **changes):
     settings = {
         "batch": 5,
-        "sampling": SamplingRecipe(),
-        "augmentation": AugmentationRecipe(),
+        "sampling": sampling_of(),
+        "augmentation": augmentation_of(),
         "windows": WINDOWS,
         "seed": 3,
     }
@@ -195,7 +195,7 @@ def test_an_epoch_gives_every_training_slice_once(toy, store):
         np.testing.assert_array_equal(labels[position], read_mask(root / row["mask"]))
 
 
-AUGMENTED = AugmentationRecipe(
+AUGMENTED = augmentation_of(
     flip_left_right=0.5, affine=1.0, rotation_degrees=20, intensity=1.0, hu_noise=5
 )
 
@@ -247,12 +247,12 @@ def test_classes_of_the_table_decide_what_is_drawn(toy, tmp_path):
     one = table["case"] == table["case"][0]
     sparse: pd.DataFrame = table.assign(classes=table["classes"].where(one, ""))
     store = open_store(sparse, root, SIZE, tmp_path)
-    source = feed(store, sampling=SamplingRecipe(foreground=1.0, slices_per_epoch=30))
+    source = feed(store, sampling=sampling_of(foreground=1.0, slices_per_epoch=30))
     assert set(source.order(0)) <= set(np.flatnonzero(one))
 
 
 def test_devices_share_every_batch_evenly(store):
-    sampling = SamplingRecipe(foreground=None, slices_per_epoch=15)
+    sampling = sampling_of(foreground=None, slices_per_epoch=15)
     whole, shared = (feed(store, batch=8, sampling=sampling, devices=n) for n in (1, 4))
     assert whole.slices_per_epoch == 15
     assert shared.slices_per_epoch == 12
@@ -338,7 +338,7 @@ def test_raters_targets_draw_by_what_any_rater_drew(toy, toy_raters, tmp_path):
     table, root = toy
     blank = table.assign(classes="")
     store = open_store(blank, root, SIZE, tmp_path, raters=toy_raters)
-    sampling = SamplingRecipe(foreground=1.0, slices_per_epoch=40)
+    sampling = sampling_of(foreground=1.0, slices_per_epoch=40)
     drawn = feed(store, sampling=sampling, targets="soft").order(0)
     assert all(store.table["drawn"][index] for index in drawn)
 

@@ -11,10 +11,10 @@ from huggingface_hub import constants
 from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.inference import bundle
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.saving import save_model
 from mbhseg.nn.network.trust import refuse_foreign_code
 from tests.hubserver import connected_hub
+from tests.nn.conftest import build
 
 WINDOW = {"name": "seed", "level": 127.5, "width": 255.0}
 RUN = {

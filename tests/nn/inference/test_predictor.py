@@ -10,8 +10,8 @@ from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.saving import save_model
+from tests.nn.conftest import build
 
 # HU 40 a label, seen by one window as grey 40 a label
 WINDOW = Window("seed", 127.5, 255.0)

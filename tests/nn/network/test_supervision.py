@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.saving import load_model
 from mbhseg.nn.network.supervision import with_heads
-from mbhseg.nn.training.losses import METRICS, make_loss
+from mbhseg.nn.training.losses import METRICS
+from tests.nn.conftest import build, loss_of
 
 SIZE = 32
 
@@ -37,7 +37,7 @@ def test_the_loss_is_the_weighted_mean_of_the_heads(normalization):
     images, labels = batch()
     model = network(normalization=normalization, dropout=0.0, background_prior=0.7)
     trainer = with_heads(model, 2, seed=5)
-    loss = make_loss("ce_dice")
+    loss = loss_of("ce_dice")
     trainer.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss, metrics=[METRICS["bleed_dice"]])
     found = trainer.train_on_batch(images, labels, return_dict=True)
     outputs = trainer(images, training=True)
@@ -56,7 +56,7 @@ def test_inference_gives_the_network_alone(tmp_path):
     images, labels = batch()
     model = network()
     trainer = with_heads(model, 2)
-    trainer.compile(optimizer="adam", loss=make_loss("cross_entropy"))
+    trainer.compile(optimizer="adam", loss=loss_of("cross_entropy"))
     trainer.train_on_batch(images, labels)
     np.testing.assert_array_equal(trainer.predict_on_batch(images), model.predict_on_batch(images))
     assert len(trainer.weights) == len(model.weights) + 4  # two kernels, two biases
@@ -84,7 +84,7 @@ def test_votes_are_reduced_as_well():
     found = []
     for target in (labels, votes):
         trainer = with_heads(network(dropout=0.0), 2)
-        trainer.compile(optimizer=keras.optimizers.SGD(0.0), loss=make_loss("ce_dice"))
+        trainer.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss_of("ce_dice"))
         found.append(trainer.train_on_batch(images, target, return_dict=True)["loss"])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
