@@ -138,7 +138,7 @@ def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -
 
     config = preset("demo")
     training = config["training"]
-    training |= {"epochs": 2, "threads": 2, "summary": False, "previews": {"slices": 0}}
+    training |= {"epochs": 2, "threads": 2, "previews": {"slices": 0}}
     training["sampling"] |= {"slices_per_epoch": steps * training["batch"]}
     peak = Peak()
     peak.start()

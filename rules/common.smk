@@ -38,7 +38,7 @@ WINDOWS = experiments.windows(config)
 TRAINED = targets.own_sets(config)
 TO_TRAIN = [name for name in DATASETS if name in TRAINED]
 CONSENSUS = {key: config["raters"][key] for key in ("method", "ties", "rater")}
-KEEP = {key: config["slices"][key] for key in ("keep", "fraction", "seed")}
+KEEP = {key: config["slices"][key] for key in ("keep", "fraction")}
 ARCHIVE = "results/{dataset}/raw/archive.zip"
 
 

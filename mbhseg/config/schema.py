@@ -16,6 +16,12 @@ import yaml
 from mbhseg.config.experiments import CHANNELS, RECIPE, recipe, weights
 from mbhseg.config.targets import SOURCES
 
+# settings that are gone, and what to do about one in an older config
+GONE = {
+    "slices.seed": "the draw of keep: bleeding_plus is the same for everyone",
+    "training.summary": "snakemake results/summaries/<experiment>.txt lists layers and parameters",
+}
+
 
 class ConfigError(Exception):
     """The configuration is wrong; one line a fault, each naming its key."""
@@ -94,7 +100,12 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
         known = list(error.schema.get("properties", {}))
         for key in sorted(set(instance) - set(known)):
             path = f"{where}.{key}" if where else str(key)
-            yield f"config: {path} is not a key.{_suggest(str(key), known)}"
+            gone = next((text for name, text in GONE.items() if _is_or_in(path, name)), None)
+            yield (
+                f"config: {path} is gone. Remove it: {gone}"
+                if gone
+                else f"config: {path} is not a key.{_suggest(str(key), known)}"
+            )
     elif error.validator == "enum":
         options = [str(option) for option in value]
         yield f"config: {where} is {instance!r}.{_suggest(str(instance), options)}"
@@ -104,6 +115,11 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
             yield f"config: {where + '.' if where else ''}{key} is missing"
     else:
         yield f"config: {where or 'the file'}: {error.message}"
+
+
+def _is_or_in(path: str, name: str) -> bool:
+    """Whether a dotted path is the key `name`, or that key in an experiment's recipe."""
+    return path == name or (path.startswith("experiments.") and path.endswith(f".{name}"))
 
 
 def _suggest(word: str, options: list[str]) -> str:

@@ -150,7 +150,7 @@ def test_other_code_or_settings_start_afresh(train_toy, tmp_path, monkeypatch, c
     assert "of a training with other settings, code. The training starts afresh" in caplog.text
     state.file.write_bytes(kept)  # what decides nothing may change
     caplog.clear()
-    train_toy(**short, state=state, code="one", time_budget_minutes=60, summary=True)
+    train_toy(**short, state=state, code="one", time_budget_minutes=60)
     assert "not used" not in caplog.text
 
 

@@ -95,6 +95,23 @@ def test_a_fault_names_its_key_and_the_remedy(default, schemas, path, value, wor
         settings.check(changed(default, path, value), schemas)
 
 
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("slices.seed", "bleeding_plus"),
+        ("training.summary", "results/summaries/"),
+        ("experiments.flexunet", "results/summaries/"),
+    ],
+)
+def test_a_key_of_an_older_config_says_what_to_do(default, schemas, path, instead):
+    value = {"training": {"summary": True}} if path.startswith("experiments") else True
+    with pytest.raises(
+        settings.ConfigError, match=rf"{path}.* is gone\. Remove.*{instead}"
+    ) as told:
+        settings.check(changed(default, path, value), schemas)
+    assert len(str(told.value).splitlines()) == 1
+
+
 def test_raters_as_targets_need_their_masks(default, schemas):
     config = changed(default, "training.targets", "random_rater")
     settings.check(config, schemas)

@@ -1,20 +1,8 @@
-"""Defaults are read from config/config.yaml, in a checkout and in an installed package."""
+"""The defaults of an installed package, whose config.yaml lies beside the module."""
 
 import shutil
 import subprocess
 import sys
-
-import yaml
-
-from mbhseg.config import defaults
-
-
-def test_the_defaults_are_those_of_the_file_and_the_callers_own(repo):
-    given = defaults.defaults()
-    assert given == yaml.safe_load((repo / "config/config.yaml").read_text())
-    given["slices"]["size"] = 1
-    assert defaults.defaults()["slices"]["size"] != 1
-    assert (defaults.folder() / "schemas/config.schema.yaml").is_file()
 
 
 def test_an_installed_package_takes_its_own_copy(repo, tmp_path):
