@@ -28,7 +28,7 @@ include: "rules/provenance.smk"
 
 
 rule data:
-    """The data sets only: images, masks, splits and the raters' agreement."""
+    """The data sets only: images, masks, splits and inter-rater agreement."""
     input:
         archives=expand(ARCHIVE, dataset=DATASETS),
         inventories=expand(rules.inventory.output, dataset=DATASETS),
@@ -40,7 +40,7 @@ rule data:
 
 
 rule all:
-    """Everything the config asks for: models, predictions, scores, the report, all verified."""
+    """Everything that the config asks for: models, predictions, scores and the report, all verified."""
     default_target: True
     input:
         rules.data.input,

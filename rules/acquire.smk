@@ -1,8 +1,8 @@
-"""The archive: fetched from the hub, linked from this machine, or generated. All end alike."""
+"""The archive: fetched from the hub, linked from this machine, or generated."""
 
 
 rule fetch_hub:
-    """Fetch the archive from the Hugging Face hub, resuming what an earlier try left."""
+    """Fetch the archive from the Hugging Face hub; resume what an earlier attempt left."""
     output:
         archive=ARCHIVE,
         digest=f"{ARCHIVE}.sha256",
@@ -26,7 +26,7 @@ rule fetch_hub:
 
 
 rule link_archive:
-    """Link a zip of this machine into the results, its digest checked."""
+    """Link a zip of this machine into the results and check its digest."""
     input:
         archive=lambda wildcards: source("archive")(wildcards)["path"],
     output:

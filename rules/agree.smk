@@ -1,4 +1,4 @@
-"""Rater against rater: what a human reaches, the ceiling beside every score."""
+"""Inter-rater agreement, which is shown next to every score of a model."""
 
 
 rule agree:
@@ -25,7 +25,7 @@ rule agree:
 
 
 rule agreement:
-    """Merge the pairs and summarise them."""
+    """Merge and summarise the pairs' scores."""
     input:
         shards=gather.shard("results/{{dataset}}/agreement/shards/{scatteritem}.csv"),
     output:

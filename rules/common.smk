@@ -5,10 +5,10 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# beside our Snakefile, which is not the main one where another workflow uses this as a module
+# the folder of our Snakefile, which is not the main one if another workflow uses this as a module
 BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 
-sys.path.insert(0, str(BASE))  # the library lies there
+sys.path.insert(0, str(BASE))  # for the library
 
 from mbhseg.config import defaults, experiments, schema, targets
 from mbhseg.config.run_names import ENSEMBLE, NAME, RUN, SUBSETS, Run, any_of
@@ -17,7 +17,7 @@ from mbhseg.provenance.commands import note_command
 
 SCHEMAS = defaults.folder() / "schemas"
 
-# a workflow that uses this as a module gives its own config in place of ours
+# a workflow that uses this as a module gives its own config instead of ours
 complete = experiments.merged(defaults.defaults(), config)
 in_order = schema.typed(complete, schema.schema(SCHEMAS))
 config.clear()  # so that the keys take the schema's order
@@ -60,7 +60,7 @@ def code(script):
 
 
 def grows(amount):
-    """Resource that grows with each try of a job: MiB of memory, minutes of run time."""
+    """Resource that grows with each attempt of a job: MB of memory, minutes of run time."""
     return lambda wildcards, attempt: amount * attempt
 
 
@@ -84,7 +84,7 @@ def of_models(name, runs=RUNS):
 
 
 def own_models(wildcards):
-    """Input function: the manifests of the models that lie in the data set's own folder."""
+    """Input function: the manifests of the models in the data set's own folder."""
     return of_models("manifest.tsv")(wildcards) if wildcards.dataset in TRAINED else []
 
 

@@ -1,8 +1,8 @@
-"""Scores: the model beside the raters, other systems, the best HU threshold, the seed's metric."""
+"""Scores of models, raters, other systems, the best HU threshold, and by the reference project's metric."""
 
 
 rule adopt:
-    """Take over a foreign system's predictions of the test cases, checked against the scans."""
+    """Adopt another system's predictions of the test cases after checking them against the scans."""
     input:
         archive=ARCHIVE,
         fold=fold_table,
@@ -30,7 +30,7 @@ rule adopt:
 
 
 rule postprocess:
-    """Choose the post-processing of a run on its validation cases; the test set has no part."""
+    """Choose the post-processing of a run on its validation cases; the test set is not used."""
     input:
         archive=ARCHIVE,
         fold=fold_table,
@@ -45,7 +45,7 @@ rule postprocess:
     wildcard_constraints:
         dataset=any_of(TRAINED),
         run=RUN,
-    priority: 1  # what is scored and shown waits for it
+    priority: 1  # scores and the report wait for it
     conda:
         "../envs/data.yaml"
     resources:
@@ -87,7 +87,7 @@ rule evaluate:
         "results/logs/{dataset}/evaluate/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/evaluate/{run}.tsv"
-    priority: 1  # what is scored and shown waits for it
+    priority: 1  # the report waits for it
     conda:
         "../envs/data.yaml"
     threads: 2
@@ -103,7 +103,7 @@ rule evaluate:
 
 
 rule compare:
-    """Hold all runs and foreign systems against each other, patient by patient."""
+    """Compare all runs and other systems, patient by patient."""
     input:
         cases=expand("results/{{dataset}}/evaluation/{run}/cases.csv", run=SCORED),
         processed=expand(
@@ -135,7 +135,7 @@ rule compare:
 
 
 rule legacy:
-    """The seed project's evaluation: its loss and its metric on the test slices."""
+    """Evaluate as the reference project does: its loss and its metric on the test slices."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",

@@ -1,8 +1,8 @@
-"""The data set in other projects' formats. Targets of their own: `rule all` does not build them."""
+"""The data set in other projects' formats. `rule all` does not build them."""
 
 
 rule export_images:
-    """The seed project's ImageMask-Dataset zip."""
+    """Write the ImageMask-Dataset zip of the reference project."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -24,7 +24,7 @@ rule export_images:
 
 
 rule export_nnunet:
-    """nnU-Net v2 raw data with the same test set and folds."""
+    """Write nnU-Net v2 raw data with the same test set and folds."""
     input:
         archive=ARCHIVE,
         folds=rules.split.output.folds,
@@ -50,7 +50,7 @@ rule export_nnunet:
 
 
 rule export:
-    """Both exports of every data set, nnU-Net's under number 501; external test sets have none."""
+    """Both exports of every data set, nnU-Net's with number 501; none of external test sets."""
     input:
         images=[
             f"results/{name}/export/{name}-ImageMask-Dataset.zip" for name in DATASETS

@@ -1,8 +1,8 @@
-"""Weights from outside, for experiments that name a file of them instead of training."""
+"""Imported weights, for experiments that name a file instead of training."""
 
 
 rule import_weights:
-    """Take a run's weights from a best_model.h5 of the seed project."""
+    """Import a run's weights from a best_model.h5 of the reference project."""
     input:
         weights=lambda wildcards: targets.weights_of(config, wildcards.run),
     output:

@@ -1,8 +1,8 @@
-"""Volumes out of a trained model, in the geometry of the scans."""
+"""Predicted volumes, in the geometry of the scans."""
 
 
 rule infer:
-    """Predict every case of a subset; the model is loaded once."""
+    """Predict every case of a subset with one load of the model."""
     input:
         archive=ARCHIVE,
         fold=fold_table,
@@ -18,7 +18,7 @@ rule infer:
         "results/benchmarks/{dataset}/infer/{run}.{subset}.tsv"
     wildcard_constraints:
         run=RUN,
-    priority: 1  # what is scored and shown waits for it
+    priority: 1  # scores and the report wait for it
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
     threads: threads_of

@@ -1,8 +1,8 @@
-"""Figures for people, and the page that holds them."""
+"""Figures, model cards and the report page."""
 
 
 rule figures:
-    """Draw the data set: its sizes, its splits, samples of it, and how far its raters agree."""
+    """Draw the data set: sizes, split balance, samples, inter-rater agreement."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -56,7 +56,7 @@ rule figures:
 
 
 rule score_figures:
-    """Draw a run: its scores beside the raters', its best, median and worst case."""
+    """Draw a run: its scores next to the raters', and its best, median and worst case."""
     input:
         archive=ARCHIVE,
         fold=fold_table,
@@ -119,7 +119,7 @@ rule score_figures:
 
 
 rule model_card:
-    """Write down what a run is for, what it was made of, what it is worth, and its limits."""
+    """Write a run's model card: intended use, data, training, scores and limits."""
     input:
         run=of_model("run.json"),
         summary="results/{dataset}/evaluation/{run}/summary.json",
@@ -149,7 +149,7 @@ rule model_card:
 
 
 rule report:
-    """Gather everything into a page that opens from the file system."""
+    """Build the report, pages that open from the file system."""
     input:
         archive=ancient(ARCHIVE),
         source="results/{dataset}/raw/source.json",

@@ -1,8 +1,8 @@
-"""Scans of the user's own through the models of the build. `rule all` does not ask for them."""
+"""Predictions of the user's own scans by the models of the build. `rule all` does not build them."""
 
 
 rule calibrate:
-    """The temperature that makes a model as sure as it is right, from its validation cases."""
+    """Fit the temperature that calibrates a model's probabilities, on its validation cases."""
     input:
         archive=ARCHIVE,
         fold=fold_table,
@@ -30,7 +30,7 @@ rule calibrate:
 
 
 rule predict_scans:
-    """Label volumes, tables and pictures of every scan; a bad one is listed, not fatal."""
+    """Predict every scan: label volumes, tables, pictures. A scan that fails is listed and does not stop the others."""
     input:
         scans=targets.scan_files(config),
         models=members("model.keras"),
@@ -61,7 +61,7 @@ rule predict_scans:
 
 
 rule scans_page:
-    """A page of the predicted scans that opens from the file system: tables and a viewer."""
+    """Build the page of the predicted scans: tables and a viewer."""
     input:
         predicted=ancient("results/{dataset}/scans/{model}"),
         manifest="results/{dataset}/scans/{model}.tsv",
@@ -91,7 +91,7 @@ rule scans_page:
 
 
 rule scans_gate:
-    """Stop the workflow if a scan could not be predicted; the others' results and page stay."""
+    """Stop the workflow if a scan could not be predicted; results and page of the others stay."""
     input:
         failed="results/{dataset}/scans/{model}.failed.tsv",
         page=rules.scans_page.output.page if config["inference"]["report"] else [],
@@ -113,7 +113,7 @@ rule scans_gate:
 
 
 rule scans:
-    """Every scan of the config, predicted by every model of the build."""
+    """All scans of the config, predicted by every model of the build."""
     input:
         complete=expand(
             rules.scans_gate.output,

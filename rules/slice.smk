@@ -1,8 +1,8 @@
-"""Windowed 8-bit RGB images of the slices, the images of the data set."""
+"""The images of the data set: slices as windowed 8-bit RGB PNGs."""
 
 
 rule slice:
-    """Window and slice one shard of the cases."""
+    """Write the images of one shard of the cases."""
     input:
         archive=ARCHIVE,
         cases="results/{dataset}/inventory/usable.tsv",

@@ -1,4 +1,4 @@
-"""Patients into train, valid and test; the data set in the folders of its split."""
+"""Patients are split into train, valid and test, and the data set laid out accordingly."""
 
 
 rule split:
@@ -29,7 +29,7 @@ rule split:
 
 
 rule leakage:
-    """Stop where a patient is in two subsets of a fold, or a tested one was trained on."""
+    """Stop if a patient is in two subsets of a fold, or if a model was trained on a patient of its test set."""
     input:
         folds=rules.split.output.folds,
         cases="results/{dataset}/inventory/usable.tsv",
@@ -61,7 +61,7 @@ rule leakage:
 
 
 rule dataset:
-    """Lay images and masks into train, valid and test of the first fold that is built."""
+    """Link images and masks into train, valid and test of the first fold that is built."""
     input:
         images=ancient(gather.shard("results/{{dataset}}/slices/{scatteritem}")),
         image_manifests=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),

@@ -1,4 +1,4 @@
-"""Cross-validation as one result: out-of-fold predictions, pooled and scored. A target of its own."""
+"""Cross-validation: out-of-fold predictions, pooled and scored. `rule all` does not build it."""
 
 SWEEPS = targets.sweeps(config)
 # the tables that an evaluation writes beside summary.json
@@ -6,7 +6,7 @@ EVALUATED = [Path(path).name for path in rules.evaluate.output if path.endswith(
 
 
 rule pool:
-    """Pool the folds' validation predictions: each case by the model that has not seen it."""
+    """Pool the folds' validation predictions: each case as predicted by the model not trained on it."""
     input:
         folds=rules.split.output.folds,
         predictions=ancient(of_each_fold("results/{dataset}/predictions/{run}/valid")),
@@ -35,7 +35,7 @@ rule pool:
 
 
 rule score_pool:
-    """Score the pooled predictions as `evaluate` scores a run's."""
+    """Score the pooled predictions like those of a run."""
     input:
         archive=ARCHIVE,
         table="results/{dataset}/oof/{experiment}-s{seed}/runs.tsv",
@@ -70,7 +70,7 @@ rule score_pool:
 
 
 rule oof_table:
-    """List Dice of every experiment and seed over all its folds."""
+    """List the Dice of every experiment and seed over all folds."""
     input:
         scores=expand(
             "results/{{dataset}}/oof/{name}/summary.json",

@@ -1,8 +1,8 @@
-"""FlexUNet, or another Keras model, on one fold with one seed."""
+"""Training of FlexUNet, or of another Keras model."""
 
 
 rule train:
-    """Train one run, from where it was if it was stopped; the best epoch's weights are kept."""
+    """Train one run, or resume it if it was stopped; the best epoch's weights are kept."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -49,7 +49,7 @@ rule train:
 
 
 rule probe:
-    """Measure the batch, precision and threads that an experiment leaves to the machine."""
+    """Measure the fastest batch, precision and threads, where an experiment says `probe`."""
     output:
         probe="results/probes/{experiment}.json",
     log:
@@ -74,7 +74,7 @@ rule probe:
 
 
 rule summary:
-    """List an experiment's layers and parameters, without data and without training."""
+    """List the layers and parameters of an experiment's network; needs no data."""
     output:
         text="results/summaries/{experiment}.txt",
     log:

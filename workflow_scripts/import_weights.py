@@ -1,4 +1,4 @@
-"""Rule import_weights: the model of one run from a file of the seed project."""
+"""Rule import_weights: the model of one run from a file of the reference project."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rule train: one model on one fold with one seed."""
+"""Rule train: train one model on one fold with one seed."""
 
 from pathlib import Path
 from typing import Any

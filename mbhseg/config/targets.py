@@ -1,4 +1,4 @@
-"""What the configuration asks for: runs, files, and whose models predict what."""
+"""What the configuration asks for: runs and their files, and which models predict what."""
 
 import itertools
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ File = str | list[str]  # an input of a rule; the empty list where it has none
 
 
 def runs(config: Mapping[str, Any]) -> list[str]:
-    """Names of the runs to build, experiments first, then folds, then seeds."""
+    """Names of the runs to build, sorted by experiment, fold and seed as in the config."""
     build = config["build"]
     product = itertools.product(build["experiments"], build["folds"], build["seeds"])
     return [Run(*parts).name for parts in product]
 
 
 def sweeps(config: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Each experiment that trains with each seed: what the folds are pooled over."""
+    """Each pair of an experiment that trains and a seed, for which the folds are pooled."""
     build = config["build"]
     trained = [name for name in build["experiments"] if weights(config, name) is None]
     return list(itertools.product(trained, build["seeds"]))
@@ -34,7 +34,7 @@ def scans(config: Mapping[str, Any]) -> list[str]:
 
 
 def scan_files(config: Mapping[str, Any]) -> list[str]:
-    """Every file of the user's own scans, so that a change of one predicts again."""
+    """Every file of the user's own scans, so that a change of one of them reruns the prediction."""
     files: list[str] = []
     for given in map(Path, scans(config)):
         below = given.rglob("*") if given.is_dir() else [given]
@@ -43,7 +43,7 @@ def scan_files(config: Mapping[str, Any]) -> list[str]:
 
 
 def scan_models(config: Mapping[str, Any]) -> list[str]:
-    """Who predicts the user's scans: every run, or each experiment's ensemble of its runs."""
+    """The models that predict the user's scans: every run, or an ensemble per experiment."""
     if not config["inference"]["ensemble"]:
         return runs(config)
     return [f"{name}{ENSEMBLE}" for name in config["build"]["experiments"]]
@@ -109,12 +109,12 @@ def fold_table(config: Mapping[str, Any], dataset: str, run: str) -> str:
 
 
 def foreign_folder(config: Mapping[str, Any], name: str, dataset: str) -> str:
-    """Where a foreign system's predictions of a data set lie."""
+    """The folder of a foreign system's predictions of a data set."""
     return str(config["foreign"][name]).replace("{dataset}", dataset)
 
 
 def foreign_files(config: Mapping[str, Any], name: str, dataset: str) -> list[str]:
-    """The label volumes that are there, in order; none if there is no such folder."""
+    """The label volumes in it, sorted; none if there is no such folder."""
     return sorted(map(str, Path(foreign_folder(config, name, dataset)).glob("*.nii.gz")))
 
 
@@ -140,7 +140,7 @@ def own_sets(config: Mapping[str, Any]) -> list[str]:
 
 
 def models_folder(config: Mapping[str, Any], dataset: str) -> str:
-    """Where the models lie that a data set is tested with: its own, or those of another set."""
+    """The folder of the models that a data set is tested with: its own, or another set's."""
     return f"results/{models_of(config, dataset)}/models"
 
 
@@ -162,20 +162,20 @@ def split_file(config: Mapping[str, Any], dataset: str) -> File:
 
 
 def split_of(config: Mapping[str, Any], dataset: str) -> dict[str, Any]:
-    """How the data set is split, without the user's file; `external` where it is all test."""
+    """How the data set is split, without the user's file; `external` if all of it is test set."""
     if models_of(config, dataset) != dataset:
         return {"folds": config["split"]["folds"], "external": True}
     return {key: value for key, value in config["split"].items() if key != "file"}
 
 
 def with_sources(config: Mapping[str, Any]) -> list[str]:
-    """The data sets to build, and those whose models they are tested with; each once."""
+    """The data sets to build, and those whose models they are tested with; no duplicates."""
     asked = config["build"]["datasets"]
     return list(dict.fromkeys([*asked, *(models_of(config, name) for name in asked)]))
 
 
 def train_env(config: Mapping[str, Any]) -> str:
-    """Stem of the file in envs/ that holds what the network's jobs need."""
+    """Stem of the file in envs/ for the network's jobs."""
     return "train-gpu" if config["envs"]["train"] == "gpu" else "train"
 
 
