@@ -80,7 +80,7 @@ def _read_word(word: str) -> Any:
 
 
 def check(config: Mapping[str, Any], schemas: Path) -> None:
-    """Raise ConfigError, one line per fault, if `config` breaks the schema or contradicts itself."""
+    """Raise ConfigError, one line per fault, unless `config` fits the schema and is consistent."""
     rules = schema(schemas)
     errors = sorted(
         jsonschema.Draft202012Validator(rules).iter_errors(config),
