@@ -142,7 +142,7 @@ def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -
 
     config = preset("demo")
     training = config["training"]
-    training |= {"epochs": 2, "threads": 2, "summary": False}
+    training |= {"epochs": 2, "threads": 2}
     training["previews"] |= {"slices": 0}
     training["sampling"] |= {"slices_per_epoch": steps * training["batch"]}
     peak = Peak()

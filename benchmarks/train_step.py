@@ -94,7 +94,6 @@ def our_training(folder: Path, images: int, way: Way) -> float:
         "metrics": [],
         "previews": {"slices": 0, "every": 1},
         "sampling": {"foreground": None, "slices_per_epoch": images},
-        "summary": False,
     }
     table = data_set(folder)
     some = table["subset"].eq("train") | table["case"].eq(

@@ -1,8 +1,8 @@
-"""The figures, and the report page that shows them."""
+"""Figures, model cards and the report page."""
 
 
 rule figures:
-    """Draw the data set: sizes, splits, samples, inter-rater agreement."""
+    """Draw the data set: sizes, split balance, samples, inter-rater agreement."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -58,7 +58,7 @@ rule figures:
 rule score_figures:
     """Draw a run: its scores next to the raters', its best, median and worst case."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         cases="results/{dataset}/evaluation/{run}/cases.csv",
         ceiling="results/{dataset}/evaluation/{run}/ceiling.csv",
@@ -150,9 +150,9 @@ rule model_card:
 
 
 rule report:
-    """Gather everything into a page that opens from the file system."""
+    """Build the report, pages that open from the file system."""
     input:
-        archive=ancient("results/{dataset}/raw/archive.zip"),
+        archive=ancient(ARCHIVE),
         source="results/{dataset}/raw/source.json",
         cases="results/{dataset}/inventory/cases.tsv",
         findings="results/{dataset}/inventory/findings.tsv",
@@ -195,7 +195,7 @@ rule report:
         runtime=grows(30),
     params:
         root=subpath(output.page, parent=True),
-        models=models_folder,
+        models=lambda wildcards: targets.models_folder(config, wildcards.dataset),
         runs=SCORED,
         first_fold=config["build"]["folds"][0],
         settings=report_settings,

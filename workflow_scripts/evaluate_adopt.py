@@ -1,4 +1,4 @@
-"""Rule adopt: a foreign system's predictions of the test cases."""
+"""Rule adopt: another system's predictions of the test cases."""
 
 from typing import Any
 

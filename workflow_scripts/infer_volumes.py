@@ -1,4 +1,4 @@
-"""Rule infer: every case of a subset."""
+"""Rule infer: predict every case of a subset."""
 
 from typing import Any
 

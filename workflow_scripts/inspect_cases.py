@@ -12,10 +12,10 @@ from mbhseg.runtime.job import run
 def main(job: Any) -> None:
     with Archive(job.input.archive) as archive:
         cases = shard_of(list(archive.cases), job.wildcards.scatteritem)
-        found = inspect_cases(archive, cases, job.output.thumbnails)
-    write_table(job.output.cases, found.cases)
-    write_table(job.output.slices, found.slices)
-    write_table(job.output.findings, found.findings)
+        inventory = inspect_cases(archive, cases, job.output.thumbnails)
+    write_table(job.output.cases, inventory.cases)
+    write_table(job.output.slices, inventory.slices)
+    write_table(job.output.findings, inventory.findings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule report: the page of a data set and its runs."""
+"""Rule report: the report of a data set and its runs."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rule score_figures: a run's scores and its best, median and worst case in pictures."""
+"""Rule score_figures: figures of a run's scores and of its best, median and worst case."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rule score_pool: scores of a pooled cross-validation."""
+"""Rule score_pool: scores of the pooled predictions."""
 
 from typing import Any
 

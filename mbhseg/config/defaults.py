@@ -1,4 +1,4 @@
-"""The default configuration: what config/config.yaml says, and no other place."""
+"""The default of every setting: config/config.yaml and no other place."""
 
 import copy
 import functools
@@ -7,18 +7,25 @@ from typing import Any
 
 import yaml
 
-_HERE = Path(__file__).resolve()
-# an installed package carries a copy of the file beside this module
-_PLACES = (_HERE.with_name("config.yaml"), _HERE.parents[2] / "config" / "config.yaml")
+PACKAGED = Path(__file__).resolve().parent  # where a wheel carries config.yaml and schemas/
+CHECKOUT = PACKAGED.parents[1] / "config"
+
+
+def folder() -> Path:
+    """The folder of config.yaml and schemas/: config/ of the checkout, or else the wheel's copy.
+
+    A folder called config that merely lies beside an installed package is no checkout's.
+    """
+    checkout = (CHECKOUT.parent / "Snakefile").is_file() and (CHECKOUT / "config.yaml").is_file()
+    return CHECKOUT if checkout else PACKAGED
 
 
 def defaults() -> dict[str, Any]:
-    """The whole default configuration; the caller's own copy."""
-    return copy.deepcopy(_read())
+    """The default configuration, a copy of the caller's own. Raises OSError if it is missing."""
+    return copy.deepcopy(_read(folder() / "config.yaml"))
 
 
 @functools.cache
-def _read() -> dict[str, Any]:
-    path = next(place for place in _PLACES if place.is_file())
+def _read(path: Path) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return config

@@ -58,10 +58,20 @@ def configure_as(run: Mapping[str, Any], threads: int) -> None:
     records none, as an imported one does.
     """
     training = run["training"]
-    configure(
-        threads=int(training.get("threads", threads)),
-        deterministic=bool(training.get("deterministic", True)),
-    )
+    used = int(training.get("threads", threads))
+    tell_threads(used, threads)
+    configure(threads=used, deterministic=bool(training.get("deterministic", True)))
+
+
+def tell_threads(used: int, granted: int) -> None:
+    """Log why a job computes with another number of CPU threads than Snakemake granted it."""
+    if used != granted:
+        log.info(
+            "%d CPU threads, though %d are granted: training.threads is part of the recipe, "
+            "as it decides the order of sums",
+            used,
+            granted,
+        )
 
 
 def threads() -> int:

@@ -130,7 +130,6 @@ class TrainingRecipe:
     sampling: SamplingRecipe
     augmentation: AugmentationRecipe
     previews: PreviewRecipe
-    summary: bool
     precision: str
     threads: int
     probe: ProbeRecipe

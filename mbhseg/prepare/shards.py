@@ -9,6 +9,8 @@ from mbhseg.prepare.slices import select_planes
 
 T = TypeVar("T")
 
+_SEED = 137  # of the draw of planes without a bleed
+
 
 def shard_of(items: Sequence[T], name: str) -> list[T]:
     """Every n-th of the items, beginning with the i-th; `name` is `<i>-of-<n>`, i from 1."""
@@ -21,7 +23,7 @@ def kept_planes(
 ) -> dict[str, list[int]]:
     """The planes to keep of each case of a shard.
 
-    `usable` and `slices` are the inventory's tables; `keep` holds `keep`, `fraction` and `seed`
+    `usable` and `slices` are the inventory's tables; `keep` holds `keep` and `fraction`
     as `slices.select_planes` takes them; `rater`, if any, is the only one whose bleeds count.
     """
     cases, counts = read_table(usable), read_table(slices)
@@ -30,7 +32,12 @@ def kept_planes(
     by_case = dict(tuple(counts.groupby("case")))
     return {
         case: select_planes(
-            by_case.get(case, counts.iloc[:0]), int(sizes[case]), case=case, raters=raters, **keep
+            by_case.get(case, counts.iloc[:0]),
+            int(sizes[case]),
+            seed=_SEED,
+            case=case,
+            raters=raters,
+            **keep,
         )
         for case in shard_of(sorted(sizes), shard)
     }

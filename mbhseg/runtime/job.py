@@ -27,6 +27,8 @@ def run(main: Callable[[Any], None], job: Any) -> None:
         os.dup2(stream.fileno(), sys.stderr.fileno())
     logging.basicConfig(stream=stream, level=logging.INFO, format=_FORMAT, force=True)
     logging.captureWarnings(True)
+    # Snakemake tells numpy's libraries their threads; OpenCV would take every core
+    os.environ["OPENCV_FOR_THREADS_NUM"] = str(job.threads)
     try:
         main(job)
     except InputError as error:

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +29,7 @@ def in_order(
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_on_one_thread) as pool:
         left = iter(items)
         waiting = deque(
             pool.submit(function, item) for item in itertools.islice(left, _AHEAD * workers)
@@ -40,3 +41,8 @@ def in_order(
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _on_one_thread() -> None:
+    """OpenCV works in the thread of the process, as there is one process per granted thread."""
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"

@@ -159,6 +159,11 @@ def test_the_gpu_environment_is_that_of_the_cpu_with_cuda():
     assert any(name.startswith("nvidia-cudnn") for name in pins["train-gpu"])
 
 
+def test_the_snakefile_asks_for_the_snakemake_of_the_lock():
+    version = re.search(r'min_version\("(.+?)"\)', (code.ROOT / "Snakefile").read_text()).group(1)
+    assert f'"snakemake>={version}"' in (code.ROOT / "pyproject.toml").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("device", "file"), [("cpu", "train"), ("gpu", "train-gpu")])
 def test_the_config_chooses_the_environment_of_the_network(finished, device, file):

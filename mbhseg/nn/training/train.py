@@ -24,7 +24,7 @@ from mbhseg.nn.checkpoint.resume import Ledger
 from mbhseg.nn.checkpoint.state import StateFolder
 from mbhseg.nn.feed.loader import batches
 from mbhseg.nn.feed.store import CHANNELS, SliceStore, content_hash, open_store
-from mbhseg.nn.network.models import build_model, copy_weights, summary_text, up_to_date
+from mbhseg.nn.network.models import build_model, copy_weights, up_to_date
 from mbhseg.nn.network.saving import load_model, save_model
 from mbhseg.nn.openvino import UnknownLayer, observed
 from mbhseg.nn.patches import Patch, Pixels, seen
@@ -35,7 +35,7 @@ from mbhseg.provenance.environment import git_state, versions
 log = logging.getLogger(__name__)
 
 # settings that change no result: a stopped training is resumed though they differ
-_HARMLESS = ("time_budget_minutes", "summary", "require_gpu")
+_HARMLESS = ("time_budget_minutes", "require_gpu")
 _RANGED = 64  # about as many slices give the ranges of the layers
 _PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
@@ -120,8 +120,6 @@ def train(
         )
     if recipe.start_from is not None:
         copy_weights(load_model(recipe.start_from), model, recipe.start_from)
-    if recipe.summary:
-        log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:
         store = open_store(used, root, size, folder, recipe.threads, raters)
         fit = Fit(model, recipe, store, windows, patch, seed, outputs, identity["run"], ledger)

@@ -150,7 +150,7 @@ def test_other_code_or_settings_start_from_scratch(train_toy, tmp_path, monkeypa
     assert "of a training with other settings, code." in caplog.text
     state.file.write_bytes(kept)  # what decides nothing may change
     caplog.clear()
-    harmless = {"time_budget_minutes": 60, "summary": True}
+    harmless = {"time_budget_minutes": 60}
     old_path = {"model": "mbhseg.nn.flexunet.build"}
     train_toy(**short, state=state, code="one", network=old_path, **harmless)
     assert "not used" not in caplog.text

@@ -37,6 +37,16 @@ def test_results_come_in_order_from_several_processes(tmp_path):
     assert os.getpid() not in workers
 
 
+def opencv_threads(_):
+    import cv2
+
+    return cv2.getNumThreads()
+
+
+def test_opencv_takes_one_thread_of_each_process():
+    assert set(in_order(opencv_threads, range(16), 2)) == {1}
+
+
 @pytest.mark.parametrize(("items", "processes"), [(range(3), 2), (range(20, 40), 1), ([], 2)])
 def test_little_work_is_done_here(items, processes):
     found = list(in_order(square_here, items, processes))
