@@ -50,7 +50,7 @@ def spacing(affine: Affine) -> tuple[float, float, float]:
 
     In a sheared volume the planes lie closer than the step along z is long.
     """
-    x, y, z = np.sqrt((np.asarray(affine, np.float64)[:3, :3] ** 2).sum(axis=0))
+    x, y, z = nib.affines.voxel_sizes(np.asarray(affine, np.float64))
     return float(x), float(y), float(z)
 
 

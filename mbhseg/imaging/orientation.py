@@ -82,7 +82,5 @@ def turn_of(
 
 
 def _inverse(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    inverse = np.empty_like(axes)
-    for source, (target, sign) in enumerate(axes):
-        inverse[int(target)] = source, sign
-    return inverse
+    unchanged = nib.orientations.io_orientation(np.eye(4))
+    return np.asarray(nib.orientations.ornt_transform(unchanged, axes))

@@ -1,6 +1,9 @@
 """NIfTI from bytes: a checked header, then the voxels, in order and within bounds.
 
-Whatever the file says of itself, memory is taken only for what it can hold.
+Whatever the header claims, memory is taken only for what the file can hold.
+
+`zlib_ng.gzip_ng` would read the members too (10 % faster), but at bytes after the last member it
+raises and drops the voxels before them, and it accepts reserved gzip flags: so `_Stream` stays.
 """
 
 import contextlib
@@ -22,7 +25,7 @@ _DEFLATE_LIMIT = 1032  # a byte of deflate never makes more bytes (zlib's docume
 _GZIP = b"\x1f\x8b"
 _PACKED = 2**19  # compressed bytes that the inflater gets at once
 _PIECE = 2**20  # bytes inflated at once at most; they stay in the processor's cache
-_TRAILING = 2**16  # bytes after the voxels that are put up with (tape padding)
+_TRAILING = 2**16  # bytes after the voxels tolerated (tape padding)
 _QUIET = logging.Logger(
     "mbhseg.imaging.plane_stream", logging.CRITICAL + 1
 )  # nibabel's remarks: see `notes`
