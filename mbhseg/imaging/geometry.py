@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Affine = NDArray[Any]
+GRID_TOLERANCE_MM = 1e-3  # two grids that lie no farther apart are the same
 
 
 def is_degenerate(affine: Affine) -> bool:
@@ -92,6 +93,15 @@ def displacement_mm(a: Affine, b: Affine, shape: tuple[int, ...]) -> float:
     corners = np.array(list(itertools.product(*((0, max(n, 1) - 1) for n in shape[:3]))), float)
     change = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     return float(np.linalg.norm(corners @ change[:3, :3].T + change[:3, 3], axis=1).max())
+
+
+def off_grid_mm(affine: Affine, scan: Affine, shape: tuple[int, ...]) -> float:
+    """0 if a volume [x, y, z] lies in the scan's grid, else how far in mm a voxel is off, at most.
+
+    Distances up to GRID_TOLERANCE_MM count as 0; an affine that is not finite gives NaN.
+    """
+    apart = displacement_mm(affine, scan, shape)
+    return 0.0 if apart <= GRID_TOLERANCE_MM else apart
 
 
 def is_orthogonal(affine: Affine, tolerance_deg: float = 0.01) -> bool:

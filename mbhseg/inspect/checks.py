@@ -15,7 +15,6 @@ from mbhseg.imaging import geometry
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.inspect.findings import Severity
 
-AFFINE_TOLERANCE_MM = 1e-3
 ODD_HU = 4096  # a 12-bit scanner ends at 3071, an extended scale seldom goes further for tissue
 AIR_HU = -200
 BONE_HU = 200
@@ -145,7 +144,7 @@ def _inside(value: float, limits: tuple[float, float]) -> bool:
 
 def _tolerance(image: Volume) -> float:
     """A quarter of the smallest voxel edge: below it, no voxel is taken for its neighbour."""
-    return max(AFFINE_TOLERANCE_MM, min(geometry.spacing(image.affine)) / 4)
+    return max(geometry.GRID_TOLERANCE_MM, min(geometry.spacing(image.affine)) / 4)
 
 
 def check_alignment(scan: Volume, mask: Volume) -> list[Remark]:
@@ -157,8 +156,8 @@ def check_alignment(scan: Volume, mask: Volume) -> list[Remark]:
     if scan.shape != mask.shape:
         a, b = (" x ".join(map(str, image.shape)) for image in (mask, scan))
         return [Remark("error", f"shape {a}, but the scan's is {b}", "Draw it on this scan again")]
-    apart = geometry.displacement_mm(mask.affine, scan.affine, scan.shape)
-    if apart <= AFFINE_TOLERANCE_MM:
+    apart = geometry.off_grid_mm(mask.affine, scan.affine, scan.shape)
+    if not apart:
         return []
     grave = not apart <= _tolerance(scan)  # NaN too
     return [
