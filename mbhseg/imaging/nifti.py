@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
-from mbhseg.files import atomic_file
 from mbhseg.imaging.drawn_planes import DrawnPlanes, is_blank
 from mbhseg.imaging.plane_stream import Source, open_volume, readable
 
@@ -219,12 +218,6 @@ def _gzipped(data: bytes) -> bytes:
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as stream:
         stream.write(data)
     return buffer.getvalue()
-
-
-def save_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
-    """Write `.nii.gz`, whole or not at all."""
-    with atomic_file(path) as partial:
-        partial.write_bytes(nifti_bytes(image))
 
 
 def load_labels(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -125,21 +125,3 @@ def encode_labels(labels: NDArray[np.uint8]) -> str:
 def encode_planes(labels: NDArray[np.uint8], planes: Iterable[int]) -> list[str]:
     """`encode_labels` of some planes of a volume [x, y, z], as they are displayed."""
     return [encode_labels(to_display(labels[:, :, plane])) for plane in planes]
-
-
-def decode_labels(text: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Undo `encode_labels` for labels of a shape."""
-    numbers, value, shift = [], 0, 0
-    for byte in base64.b64decode(text):
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            numbers.append(value)
-            value = shift = 0
-    flat = np.zeros(shape[0] * shape[1], np.uint8)
-    place = 0
-    for gap, run in zip(numbers[::2], numbers[1::2], strict=True):
-        place += gap
-        flat[place : place + run // 8] = run % 8
-        place += run // 8
-    return flat.reshape(shape)

@@ -1,6 +1,5 @@
 """CT windows: from Hounsfield units to 8-bit grey, one function for every stage."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -52,8 +51,3 @@ def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
             inside.reshape(len(part), -1), target.reshape(len(part), -1), 255 / window.width
         )
     return grey
-
-
-def to_channels(hu: NDArray[Any], windows: Sequence[Window]) -> NDArray[np.uint8]:
-    """Stack one grey image a window on a new last axis: shape (..., len(windows)), uint8."""
-    return np.stack([to_grey(hu, window) for window in windows], axis=-1)
