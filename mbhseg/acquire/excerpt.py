@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from mbhseg.acquire.download import Span
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.inspect.archive import CASE_PATTERN
 
 _CURE = "Set limit_cases to null, which fetches the zip as it is"
@@ -48,7 +48,7 @@ def first_cases(stream: BinaryIO, name: str, n: int) -> Excerpt:
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         if isinstance(error.__context__, OSError):  # zipfile takes a failing hub for a bad zip
             raise error.__context__ from None
-        problem = f"not a readable zip ({error})"
+        problem = f"not a readable zip ({reason(error)})"
         raise InputError(name, problem, "Check huggingface.filename") from error
     starts = sorted({member.header_offset for member in members} | {directory})
     ends = dict(itertools.pairwise(starts))
@@ -93,7 +93,7 @@ def write_directory(path: Path, excerpt: Excerpt) -> None:
         try:
             bad = archive.testzip()
         except (zlib.error, RuntimeError, NotImplementedError) as error:
-            raise InputError(path, f"holds a bad member ({error})", _CURE) from error
+            raise InputError(path, f"holds a bad member ({reason(error)})", _CURE) from error
     if bad:
         raise InputError(
             f"{path}:{bad}", "does not fit its checksum", "Run again; it is fetched anew"

@@ -35,7 +35,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import parse_ratelimit_headers
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 
 Result = TypeVar("Result")
 
@@ -230,7 +230,7 @@ def _unknown_path(error: BaseException) -> bool:
 def _fault(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
         return f"the hub answers {error.response.status_code}"
-    return f"the hub cannot be reached ({error or type(error).__name__})"
+    return f"the hub cannot be reached ({reason(error)})"
 
 
 @contextlib.contextmanager

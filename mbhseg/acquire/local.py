@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from mbhseg.acquire.staging import AcquireOutputs, demand_sha256, record
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.files import atomic_file
 from mbhseg.files import sha256 as digest_of
 
@@ -31,7 +31,7 @@ def from_archive(path: str | Path, sha256: str | None, out: AcquireOutputs) -> N
         record(out, found, {"kind": "archive", "path": str(path), "bytes": origin.stat().st_size})
         _link(origin.absolute(), out.archive)
     except OSError as error:
-        problem = f"cannot be linked to or read ({error.strerror})"
+        problem = f"cannot be linked to or read ({reason(error)})"
         raise InputError(origin, problem, "Check permissions and free space") from error
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging import deflate
 
 MAX_BYTES = 2**31  # of voxels in one file; a head CT of 512 x 512 x 400 has 0.4 GiB as float32
@@ -40,10 +40,8 @@ def readable(where: str) -> Iterator[None]:
         *(EOFError, OSError, deflate.ERROR, ValueError, OverflowError, MemoryError, KeyError),
         *(HeaderDataError, HeaderTypeError, np.linalg.LinAlgError),
     ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            where, f"not a readable NIfTI volume ({reason})", "Fetch it again"
-        ) from error
+        problem = f"not a readable NIfTI volume ({reason(error)})"
+        raise InputError(where, problem, "Fetch it again") from error
 
 
 class Source(NamedTuple):

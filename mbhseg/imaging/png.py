@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.files import atomic_file
 from mbhseg.imaging.deflate import compress, crc32
 
@@ -64,7 +64,7 @@ def _read(path: str | Path, flags: int) -> NDArray[np.uint8]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "Make it again") from error
+        raise InputError(path, f"cannot be read ({reason(error)})", "Make it again") from error
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if pixels is None:
         raise InputError(path, "not a readable image", "Make it again")

@@ -26,7 +26,7 @@ from typing import NamedTuple, NoReturn, Self
 
 import nibabel as nib
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.nifti import PlaneReader, parse_nifti, read_labels
 from mbhseg.inspect.findings import Finding, Severity
@@ -84,7 +84,7 @@ class Archive:
             self._zip = zipfile.ZipFile(self.path)
         except _ZIP_ERRORS as error:
             raise InputError(
-                path, f"not a readable zip ({_reason(error)})", "Fetch the archive again"
+                path, f"not a readable zip ({reason(error)})", "Fetch the archive again"
             ) from error
         try:
             self._refuse_untrusted(self._zip.infolist())
@@ -150,7 +150,7 @@ class Archive:
         except _ZIP_ERRORS as error:
             raise InputError(
                 f"{self.path}:{member}",
-                f"cannot be read ({_reason(error)})",
+                f"cannot be read ({reason(error)})",
                 "Fetch the archive again",
             ) from error
 
@@ -169,12 +169,6 @@ class Archive:
     def where(self, member: str) -> str:
         """How messages name the member."""
         return f"{self.path.name}:{member}"
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _shown(name: str) -> str:

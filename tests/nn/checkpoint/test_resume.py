@@ -86,7 +86,7 @@ def test_stopped_and_resumed_again_and_again(name, through, train_toy, tmp_path,
             with pytest.raises(Stopped) as stopped:
                 train_toy(**RECIPES[name], state=state)
         assert str(stopped.value).startswith(f"stopped by {signum.name} at epoch ")
-        assert str(stopped.value).endswith("; state saved; run again to go on")
+        assert "; state saved; run again" in str(stopped.value)
         assert stopped.value.status == 128 + signum
         if place != "validation":
             assert f"epoch {place[0] + 1}, step {place[1]};" in str(stopped.value)
