@@ -77,7 +77,7 @@ def empty_of_cases(path):
 
 REFUSED = {
     "slip": (slip, "inspect/1-of-2", "leads out of the archive's folder"),
-    "cut": (cut, "link_archive", "is no zip, or one cut short"),
+    "cut": (cut, "link_archive", "cut short"),
     "nothing": (empty_of_cases, "inspect/1-of-2", "holds no case"),
 }
 
