@@ -23,7 +23,7 @@ def is_degenerate(affine: Affine) -> bool:
     lengths = spacing(matrix)
     with np.errstate(over="ignore", invalid="ignore"):
         volume = abs(float(np.linalg.det(matrix[:3, :3])))
-    # against the brick of the same edges: below a millionth the axes lie in one plane
+    # relative to a box of the same edges: below a millionth the axes lie in one plane
     return not volume > 1e-6 * float(np.prod(lengths)) > 0
 
 
@@ -58,7 +58,7 @@ def spacing(affine: Affine) -> tuple[float, float, float]:
 def tilt_deg(affine: Affine) -> float:
     """Angle in degrees, 0 to 55, between the slices' normal and the nearest patient axis.
 
-    A tilted gantry shows here, however the affine tells it. 0 for a degenerate plane.
+    A tilted gantry shows here, however the affine encodes it. 0 for a degenerate plane.
     """
     normal = _normal(affine)
     axis = np.zeros(3)
@@ -88,7 +88,7 @@ def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def displacement_mm(a: Affine, b: Affine, shape: tuple[int, ...]) -> float:
     """How far in mm a voxel of a [x, y, z] grid lies apart under two affines, at most.
 
-    The corners are looked at: the distance is a convex function of the voxel index.
+    Only corners are compared: the distance is a convex function of the voxel index.
     """
     corners = np.array(list(itertools.product(*((0, max(n, 1) - 1) for n in shape[:3]))), float)
     change = np.asarray(a, np.float64) - np.asarray(b, np.float64)

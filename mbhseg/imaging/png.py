@@ -19,7 +19,7 @@ _COLOUR_TYPE = {1: 0, 3: 2}  # channels -> PNG's code: grey, RGB
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """PNG bytes of grey [H, W] or RGB [H, W, 3] uint8 pixels; the same bytes for the same pixels.
 
-    Rows are stored unfiltered: on windowed CT and on masks no filter earns its time, and with a
+    Rows are stored unfiltered: on windowed CT and on masks no filter is worth its time, and with a
     fast deflate this is several times as fast as OpenCV's encoder (benchmarks/prepare.py).
 
     Raises ValueError for any other array, and for one without pixels, which PNG cannot hold.

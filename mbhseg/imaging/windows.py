@@ -28,8 +28,8 @@ class Window(NamedTuple):
 def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """Map finite HU to 0..255 grey, linearly inside the window, clipped outside; same shape, uint8.
 
-    Rounds half to even. A window of low 0 and width 255 (the seed's) is the identity on
-    whole HU from 0 to 255. An empty array gives an empty array.
+    Rounds half to even. A window of low 0 and width 255 (the reference project's) is the
+    identity on whole HU from 0 to 255. An empty array gives an empty array.
     """
     grey = np.empty(hu.shape, np.uint8)
     if hu.size == 0:
@@ -45,7 +45,7 @@ def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         inside[...] = part
         np.clip(inside, low, high, out=inside)
         inside -= low
-        # scales, rounds half to even and casts in one pass; there is no sign left to take off
+        # scales, rounds half to even and casts in one pass; no value is negative
         target = shown[start : start + rows]
         cv2.convertScaleAbs(
             inside.reshape(len(part), -1), target.reshape(len(part), -1), 255 / window.width

@@ -192,7 +192,7 @@ def test_the_archive_made_again_fetches_nothing(
 ) -> None:
     fetch(out)
     before = hub.sent
-    out.archive.unlink()  # as the engine does before it runs a rule again
+    out.archive.unlink()  # as Snakemake does before it runs a rule again
     fetch(out, sha256=SHA256)
     assert digest(out.archive) == SHA256
     assert hub.sent == before

@@ -306,7 +306,7 @@ def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictio
 def test_several_processes_give_the_same_and_fail_as_loudly(
     tiny_set, predictions, result, monkeypatch
 ):
-    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_PROCESS", 2)
     shared = evaluate(tiny_set, predictions, processes=2)
     for name, table in result._asdict().items():
         if isinstance(table, pd.DataFrame):
