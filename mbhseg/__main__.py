@@ -1,4 +1,4 @@
-"""`python -m mbhseg`: the parts of the workflow that are of use without it."""
+"""`python -m mbhseg`: the commands that need no workflow."""
 
 import sys
 

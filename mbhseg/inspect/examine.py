@@ -1,7 +1,7 @@
-"""Quality control: every case is looked at before it is used.
+"""Quality control: every case is checked before it is used.
 
-A shard of cases becomes three tables (`inspect_cases`); the shards are put together and the cases
-compared (`merge`); the gate lets usable cases pass (`gate`).
+`inspect_cases` makes three tables of a shard of cases; `mbhseg.inspect.inventory` joins the shards,
+compares the cases, and lets usable cases pass.
 """
 
 import hashlib
@@ -36,16 +36,16 @@ from mbhseg.inspect.thumbnails import thumbnail
 def inspect_cases(
     archive: Archive, cases: Iterable[str], thumbnails: str | Path | None = None
 ) -> Inventory:
-    """Look at some of the archive's cases, each alone.
+    """Check some of the archive's cases, each on its own.
 
-    What is wrong with a case becomes a finding, never an exception. Findings on the archive as a
-    whole come with its first case, so that over all shards they come once.
+    Faults of a case become findings, never exceptions. Findings on the archive as a whole come
+    with its first case, so that they appear once over all shards.
 
     Args:
         archive: the open archive.
         cases: ids of the cases.
         thumbnails: folder for `<case>.png`, a picture of each case that has a readable scan;
-            made if missing. None makes none.
+            created if missing. None makes no pictures.
 
     Returns:
         The tables cases, slices and findings (see `mbhseg.inspect.inventory`), each with its
@@ -59,10 +59,10 @@ def inspect_cases(
         findings += [finding for finding in archive.findings if not finding.case]
     for case in cases:
         picture = None if thumbnails is None else Path(thumbnails) / f"{case}.png"
-        found = inspect_case(archive, case, picture)
-        rows.append(found.row)
-        counts += found.counts
-        findings += found.findings
+        inspected = inspect_case(archive, case, picture)
+        rows.append(inspected.row)
+        counts += inspected.counts
+        findings += inspected.findings
     table = findings_table(findings)
     return Inventory(
         with_status(pd.DataFrame(rows, columns=list(CASE_COLUMNS)), table),
@@ -80,7 +80,7 @@ class CaseInspection(NamedTuple):
 
 
 class _Drawing(NamedTuple):
-    """What one rater drew: voxels of each class by plane, a digest, labels, planes to look at."""
+    """One rater's mask: voxels of each class by plane, a digest, labels, suspect planes."""
 
     counts: dict[int, NDArray[np.int64]]
     digest: str
@@ -89,7 +89,7 @@ class _Drawing(NamedTuple):
 
 
 def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> CaseInspection:
-    """Look at one case; write its thumbnail to `picture` if given and the scan is readable."""
+    """Check one case; write its thumbnail to `picture` if given and the scan is readable."""
     files = archive.cases[case]
     findings = [finding for finding in archive.findings if finding.case == case]
     row: dict[str, Any] = dict.fromkeys(CASE_COLUMNS, math.nan)
@@ -136,7 +136,7 @@ def _scan(archive: Archive, files: CaseFiles, findings: list[Finding]) -> nib.Ni
         findings.append(_failed(files.case, files.image, error))
         return None
     if scan.ndim != 3:
-        what = f"its shape {scan.shape} has not three axes"
+        what = f"its shape {scan.shape} is not of three axes"
         remedy = "Convert it again, as one volume"
         findings.append(Finding(files.case, files.image, "error", what, remedy))
         return None

@@ -1,4 +1,4 @@
-"""Small pictures of a case, for a look at what quality control found."""
+"""Small pictures of a case, to look at the findings of quality control."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -24,11 +24,11 @@ def thumbnail(
     Args:
         volume: HU [x, y, z]; NaN is shown black.
         labels: of the same shape, or None.
-        wanted: planes to show in any case, the first twelve of them; the others spread evenly.
+        wanted: planes to show first, at most twelve; the others are spread evenly.
 
     Returns:
-        uint8 RGB [384, 512, 3], four tiles a row. Each tile is as wide as it is high, whatever
-        the matrix. Fewer planes than tiles leave tiles black.
+        uint8 RGB [384, 512, 3], four tiles per row. Tiles are square for any matrix. Fewer planes
+        than tiles leave tiles black.
     """
     sheet = np.zeros((ROWS * TILE, COLUMNS * TILE, 3), np.uint8)
     for tile, z in enumerate(shown_planes(volume.shape[2], wanted)):
@@ -63,7 +63,7 @@ def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _small_labels(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels of a plane [x, y] as a tile in display orientation; the smallest bleed stays."""
+    """Labels of a plane [x, y] as a tile in display orientation; even a single voxel stays."""
     small = np.zeros((TILE, TILE), np.uint8)
     x, y = np.nonzero(plane > 0)
     small[x * TILE // plane.shape[0], y * TILE // plane.shape[1]] = plane[x, y]

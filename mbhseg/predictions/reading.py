@@ -7,19 +7,18 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import FOREGROUND
 from mbhseg.errors import InputError
+from mbhseg.imaging import geometry
 from mbhseg.imaging.nifti import load_labels
 from mbhseg.imaging.plane_stream import open_volume, readable
 from mbhseg.predictions.writing import PROBABILITIES, case_file
 from mbhseg.prepare.annotations import RatedCase
 
-AFFINE_TOLERANCE_MM = 1e-3
-
 
 def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
     """The predicted labels [x, y, z] of a case, from `<folder>/<case>.nii.gz`.
 
-    Raises InputError if there is none, or if its shape, or any entry of its affine by more
-    than 1e-3 mm, is not the scan's.
+    Raises InputError if there is none, if its shape is not the scan's, or if its affine puts a
+    voxel more than 1e-3 mm from the scan's.
     """
     path = Path(folder) / case_file(rated.case)
     if not path.is_file():
@@ -39,8 +38,7 @@ def read_fitting(
         raise InputError(
             path, f"shape {labels.shape} is not the scan's {shape}", "Predict in the scan's grid"
         )
-    offset = np.abs(affine - scan_affine).max()
-    if not offset <= AFFINE_TOLERANCE_MM:
+    if offset := geometry.off_grid_mm(affine, scan_affine, shape):
         raise InputError(
             path,
             f"affine is off the scan's by {offset:.3g} mm",

@@ -13,11 +13,11 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def run(main: Callable[[Any], None], job: Any) -> None:
-    """Call `main(job)`, `job` being the engine's `snakemake` object.
+    """Call `main(job)`, `job` being Snakemake's `snakemake` object.
 
     Everything printed or logged goes to the rule's log file; on a terminal the progress bar
-    stays on the screen. Bad input ends in one line and exit status 1, a signal that a job has
-    prepared for in one line and 128 + its number, a fault of the program in a traceback in the log.
+    stays on the screen. Bad input ends in one line and exit status 1, a signal that the job
+    handles in one line and 128 + its number, a bug in a traceback in the log.
     """
     log = str(job.log[0]) if job.log else os.devnull
     Path(log).parent.mkdir(parents=True, exist_ok=True)

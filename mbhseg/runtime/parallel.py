@@ -1,4 +1,4 @@
-"""Work on many cases, shared out between processes."""
+"""Work on many cases, distributed over processes."""
 
 import itertools
 import multiprocessing
@@ -11,8 +11,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ITEMS_A_PROCESS = 8  # fewer do not pay for its start
-_AHEAD = 2  # items of a process that wait or are done before their turn
+_ITEMS_PER_PROCESS = 8  # fewer are not worth starting a process
+_AHEAD = 2  # items per process that wait, or are done before their turn
 
 
 def in_order(
@@ -20,11 +20,11 @@ def in_order(
 ) -> Iterator[Result]:
     """`function` of each item, in their order, by up to `processes` processes.
 
-    Few items, or one process, are worked on here; else function, items and results travel between
-    processes, and memory holds a few results at a time. No items give nothing. What `function`
-    raises is raised here, and what has not begun by then is left undone.
+    Few items are worked on in this process; otherwise function, items and results are pickled, and
+    memory holds a few results at a time. No items give nothing. An error of `function` is raised
+    here, and items that have not begun by then are skipped.
     """
-    workers = min(processes, len(items) // _ITEMS_A_PROCESS)
+    workers = min(processes, len(items) // _ITEMS_PER_PROCESS)
     if workers < 2:
         yield from map(function, items)
         return

@@ -11,8 +11,6 @@ from mbhseg.imaging.nifti import load_labels, parse_nifti
 from mbhseg.predictions.writing import case_file
 from mbhseg.scans.discovery import FoundScan
 
-TOLERANCE_MM = 1e-3
-
 
 def check(folder: str | Path, scans: Sequence[FoundScan]) -> list[Path]:
     """The label volumes `<name>.nii.gz` of the scans, each in its scan's geometry.
@@ -44,8 +42,7 @@ def _check_one(path: Path, found: FoundScan) -> Path:
         raise InputError(
             path, f"shape {labels.shape} is not the scan's {scan.image.shape}", "Predict it again"
         )
-    apart = geometry.displacement_mm(affine, scan.affine, labels.shape)
-    if not apart <= TOLERANCE_MM:
+    if apart := geometry.off_grid_mm(affine, scan.affine, labels.shape):
         raise InputError(
             path, f"lies up to {apart:.3g} mm off its scan ({found.where})", "Predict it again"
         )

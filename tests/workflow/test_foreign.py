@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from mbhseg.files import read_json, read_table
-from mbhseg.imaging.nifti import save_nifti
 from mbhseg.inspect.archive import Archive
+from tests.volumes import save_nifti
 from tests.workspace import TINY
 
 RUN = "flexunet-f0-s1"

@@ -65,7 +65,7 @@ def test_a_killed_training_goes_on_with_the_same_command(tmp_path, longer):
         assert engine.returncode == 1, said
         if signum == signal.SIGTERM:
             assert "stopped by SIGTERM at epoch" in (killed.root / LOG).read_text()
-            assert "state saved; run again to go on" in said  # the engine shows the log
+            assert "state saved; run again" in said  # the engine shows the log
         assert not (killed.root / RUN / "model.keras").exists()
         assert (killed.root / STATE / "state.zip").exists()
 

@@ -12,10 +12,11 @@ import pytest
 
 from mbhseg.cli.main import FAILED, INTERRUPTED, OK, REFUSED, main
 from mbhseg.files import read_table
-from mbhseg.imaging.nifti import load_labels, save_nifti
+from mbhseg.imaging.nifti import load_labels
 from tests.dicoms import write_series
 from tests.heads import blocks, head
 from tests.nn.inference.test_bundle import model_folder
+from tests.volumes import save_nifti
 
 AFFINE = np.diag((-0.5, -0.5, 5.0, 1.0))
 

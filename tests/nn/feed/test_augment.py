@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mbhseg.imaging.windows import Window, to_channels
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.nn.feed.augment import Deformation, augment, warp
 from tests.nn.conftest import augmentation_of
 
@@ -85,7 +85,7 @@ def test_warp_maps_source_to_target(pair):
 
 def test_shift_and_scale_are_in_hu_and_stay_inside_the_window():
     hu = np.arange(-10, 100, dtype=np.float32).reshape(1, -1)
-    image = to_channels(hu, WINDOWS)
+    image = np.stack([to_grey(hu, window) for window in WINDOWS], axis=-1)
     recipe = augmentation_of(intensity=1.0, hu_shift=6.0)
     changed, _ = augment(
         image, np.zeros(hu.shape, np.uint8), recipe, WINDOWS, np.random.default_rng(3)

@@ -13,7 +13,7 @@ from mbhseg.errors import InputError
 from mbhseg.files import read_table
 from mbhseg.imaging.display import network_input, resize_labels, to_display
 from mbhseg.imaging.masks import read_mask
-from mbhseg.imaging.nifti import load_labels, save_nifti, voxel_ml
+from mbhseg.imaging.nifti import load_labels, voxel_ml
 from mbhseg.imaging.png import read_grey
 from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
@@ -25,6 +25,7 @@ from mbhseg.scans.scan import Scan, image_of
 from tests.dicoms import write_series
 from tests.heads import blocks, head, reading
 from tests.unit.imaging.test_geometry import ORIENTATIONS
+from tests.volumes import save_nifti
 
 WINDOW = Window("seed", 127.5, 255.0)
 SIZE = 64

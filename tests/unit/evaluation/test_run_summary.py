@@ -16,7 +16,7 @@ from mbhseg.evaluation.agreement import CONSENSUS, agreement_table
 from mbhseg.evaluation.case_scores import Evaluation, evaluate_cases
 from mbhseg.evaluation.run_summary import summarise_evaluation
 from mbhseg.files import read_json, read_table, write_table
-from mbhseg.imaging.nifti import labels_like, save_nifti
+from mbhseg.imaging.nifti import labels_like
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.casewise import SCORES
 from mbhseg.metrics.organisers import organisers_scores
@@ -24,6 +24,7 @@ from mbhseg.predictions.postprocess import Postprocessing
 from mbhseg.predictions.writing import write_case
 from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.runtime import parallel
+from tests.volumes import save_nifti
 
 ALONE = "ID_0000000b_ID_000000000a"
 EMPTY = "ID_0000000c_ID_000000000a"
@@ -305,7 +306,7 @@ def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictio
 def test_several_processes_give_the_same_and_fail_as_loudly(
     tiny_set, predictions, result, monkeypatch
 ):
-    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_PROCESS", 2)
     shared = evaluate(tiny_set, predictions, processes=2)
     for name, table in result._asdict().items():
         if isinstance(table, pd.DataFrame):

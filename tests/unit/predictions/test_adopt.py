@@ -8,10 +8,11 @@ import pytest
 
 from mbhseg.errors import InputError
 from mbhseg.files import write_table
-from mbhseg.imaging.nifti import load_labels, save_nifti
+from mbhseg.imaging.nifti import load_labels
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.adopt import adopt
 from mbhseg.provenance.verification import check_folder
+from tests.volumes import save_nifti
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.evaluation import choose_postprocess
 from mbhseg.files import read_json, write_table
-from mbhseg.imaging.nifti import labels_like, save_nifti
+from mbhseg.imaging.nifti import labels_like
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions import postprocess
 from mbhseg.predictions.postprocess import Postprocessing, reconciled
+from tests.volumes import save_nifti
 
 EDH, IPH, SDH = (KEYS.index(key) + 1 for key in ("EDH", "IPH", "SDH"))
 NOTHING = Postprocessing(False, {})

@@ -37,6 +37,7 @@ from tests.unit.report.pages import (
     text,
 )
 from tests.unit.report.test_page import LINKS, Page
+from tests.volumes import decode_labels
 
 AFFINE = np.diag((-0.5, 0.5, 5.0, 1.0))
 ODD = "a <b>#1 & é"  # a name that means something in HTML and in a link
@@ -179,7 +180,7 @@ def test_viewer_has_the_labels_of_the_turned_scan(page):
         for key, volume in volumes.items():
             planes = data[key][SOURCE] if key == "sources" else data[key]
             for z, plane in enumerate(planes):
-                shown = sprites.decode_labels(plane, shape)
+                shown = decode_labels(plane, shape)
                 np.testing.assert_array_equal(shown, np.rot90(volume[:, :, z]))
     straight, turned, unmeasured = (
         handed(page / entries[name]["script"]) for name in (ODD, "turned", "unmeasured")

@@ -21,6 +21,7 @@ from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare.consensus import consensus
 from mbhseg.report.viewer import write_viewer
+from tests.volumes import decode_labels
 
 RUN = "flexunet-f0-s137"
 WINDOWS = (Window("brain", 40, 80),)
@@ -47,7 +48,7 @@ def script(path: Path, what: str) -> dict[str, Any]:
 )
 def test_labels_come_back(labels):
     text = sprites.encode_labels(labels)
-    assert (sprites.decode_labels(text, labels.shape) == labels).all()
+    assert (decode_labels(text, labels.shape) == labels).all()
     assert bool(text) == bool(labels.any())
 
 
@@ -57,7 +58,7 @@ def test_long_runs_and_gaps_come_back():
     labels[511, 511] = 1
     text = sprites.encode_labels(labels)
     assert len(text) < 20
-    assert (sprites.decode_labels(text, labels.shape) == labels).all()
+    assert (decode_labels(text, labels.shape) == labels).all()
 
 
 def test_tone_is_one_grey_a_hu_where_bleeds_are_read():
@@ -118,7 +119,7 @@ def test_every_source_of_every_case_is_exact(report, drawn, archive_path):
             shape = data["rows"], data["columns"]
             for name, planes in data["sources"].items():
                 for n, text in zip(data["planes"], planes, strict=True):
-                    shown = sprites.decode_labels(text, shape)
+                    shown = decode_labels(text, shape)
                     assert (shown == np.rot90(volumes[name][:, :, n])).all()
             sheet = cv2.imdecode(np.fromfile(report / entry["sprite"], np.uint8), 0)
             hu = image_array(archive.nifti(files.image))

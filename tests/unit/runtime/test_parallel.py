@@ -55,7 +55,7 @@ def test_little_work_is_done_here(items, processes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_is_the_callers(processes, monkeypatch):
-    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_PROCESS", 2)
     results = in_order(square_here, range(11, 20), processes)
     assert [next(results)[0], next(results)[0]] == [121, 144]
     with pytest.raises(ValueError, match="unlucky"):

@@ -10,12 +10,13 @@ import pytest
 import SimpleITK as sitk
 
 from mbhseg.errors import InputError
-from mbhseg.imaging.nifti import nifti_bytes, save_nifti
+from mbhseg.imaging.nifti import nifti_bytes
 from mbhseg.scans.discovery import find
 from mbhseg.scans.failures import Failure
 from mbhseg.scans.scan import check
 from tests.dicoms import write_multiframe, write_series
 from tests.heads import blocks, head
+from tests.volumes import save_nifti
 
 HU = head(blocks((40, 40, 4)))
 AFFINE = np.diag((-0.5, -0.5, 5.0, 1.0))

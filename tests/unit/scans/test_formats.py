@@ -8,10 +8,10 @@ import SimpleITK as sitk
 
 from mbhseg.errors import InputError
 from mbhseg.imaging.display import to_display
-from mbhseg.imaging.nifti import save_nifti
 from mbhseg.scans import itk, nifti, npy_png
 from mbhseg.scans.scan import check, compact, image_of
 from tests.heads import blocks, head
+from tests.volumes import save_nifti
 
 HU = head(blocks((48, 40, 6)))
 COS, SIN = np.cos(0.25), np.sin(0.25)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.imaging.nifti import save_nifti
 from mbhseg.scans.discovery import find
 from mbhseg.scans.submission import pack
 from tests.heads import blocks, head
+from tests.volumes import save_nifti
 
 AFFINE = np.diag((-0.5, 0.5, 5.0, 1.0))
 LABELS = blocks((40, 40, 4))
