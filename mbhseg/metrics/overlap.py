@@ -100,17 +100,10 @@ def score_counts(key: str, counts: tuple[int, int, int], voxel_ml: float) -> Sco
 
 
 def score_confusion(confusion: NDArray[np.int64], voxel_ml: float) -> list[ScoreRow]:
-    """Six rows, EDH..SDH and `any`, from one confusion matrix [6, 6]."""
-    return [score_counts(key, n, voxel_ml) for key, n in class_counts(confusion).items()]
+    """Six rows, EDH..SDH and `any`, from one confusion matrix [6, 6]: reference by candidate.
 
-
-def score_pair(
-    reference: NDArray[np.uint8], candidate: NDArray[np.uint8], voxel_ml: float
-) -> list[ScoreRow]:
-    """Score `candidate` against `reference`: six rows, EDH..SDH and `any`.
-
-    Volumes are uint8 [x, y, z]; `voxel_ml` is the volume of a voxel in ml. Columns: class,
-    reference_voxels, candidate_voxels, intersection, reference_ml, candidate_ml, status
-    (see `status_of`) and dice (see `dice`). Two empty volumes give six rows `absent`.
+    `voxel_ml` is the volume of a voxel in ml. Columns: class, reference_voxels, candidate_voxels,
+    intersection, reference_ml, candidate_ml, status (see `status_of`) and dice (see `dice`). A
+    matrix without hemorrhage gives six rows `absent`.
     """
-    return score_confusion(confusion(reference, candidate), voxel_ml)
+    return [score_counts(key, n, voxel_ml) for key, n in class_counts(confusion).items()]

@@ -135,11 +135,6 @@ def patch_areas(affine: NDArray[Any]) -> NDArray[np.float64]:
     return np.linalg.norm(patch_normals() @ cofactors, axis=-1).sum(axis=-1)
 
 
-def surface_of(mask: NDArray[np.bool_], affine: NDArray[Any]) -> Surface:
-    """The surface of a mask [x, y, z] on the grid of the 4 x 4 affine; an empty one has none."""
-    return _surface_in_box(mask, bounding_box(mask), (0, 0, 0), mask.shape, affine)
-
-
 def surfaces_of(labels: NDArray[np.uint8], affine: NDArray[Any]) -> dict[str, Surface]:
     """The surfaces of EDH..SDH and of any hemorrhage in a label volume [x, y, z]."""
     box = bounding_box(labels)

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
-from mbhseg.errors import InputError
 from mbhseg.files import ManifestRow, slice_name, write_listed
-from mbhseg.imaging.display import from_display, to_display
-from mbhseg.imaging.masks import encode_mask, read_mask
+from mbhseg.imaging.display import to_display
+from mbhseg.imaging.masks import encode_mask
 from mbhseg.imaging.nifti import (
     image_array,
     labels_like,
@@ -93,19 +92,3 @@ def probability_bytes(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     Background is what is missing to 1. Values are rounded, so a probability is off by .002 at most.
     """
     return np.rint(probabilities[..., 1:] * np.float32(FULL)).astype(np.uint8)
-
-
-def read_masks(folder: str | Path, case: str, n_planes: int) -> NDArray[np.uint8]:
-    """The labels uint8 [x, y, z] of a case, put together again from its mask PNGs.
-
-    Raises InputError if a plane is missing, of another size, or of a colour that is no class.
-    """
-    planes: list[NDArray[np.uint8]] = []
-    for plane in range(n_planes):
-        path = Path(folder) / MASKS / slice_name(case, plane)
-        labels = from_display(read_mask(path))
-        if planes and labels.shape != planes[0].shape:
-            size = " x ".join(str(n) for n in planes[0].shape)
-            raise InputError(path, f"is not {size} pixels as the first plane", "Predict again")
-        planes.append(labels)
-    return np.stack(planes, axis=-1) if planes else np.zeros((0, 0, 0), np.uint8)

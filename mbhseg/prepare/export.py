@@ -64,14 +64,6 @@ def _checked(path: Path, digest: str) -> bytes:
     return data
 
 
-def nnunet_name(dataset_id: int, name: str) -> str:
-    """The folder name of a data set in nnUNet_raw; ValueError if nnU-Net would not take it."""
-    folder = f"Dataset{dataset_id:03d}_{name}"
-    if dataset_id < 1 or not NNUNET_NAME.fullmatch(folder):
-        raise ValueError(f"{folder} is not Dataset<001..999>_<name>")
-    return folder
-
-
 def nnunet(
     archive_path: str | Path,
     folds: Sequence[pd.DataFrame],
@@ -86,7 +78,7 @@ def nnunet(
     Args:
         archive_path: the archive of all scans.
         folds: all fold tables; they share one test set.
-        out_dir: the folder to make; its name is as `nnunet_name` makes it.
+        out_dir: the folder to make; nnU-Net takes names such as `Dataset001_mbhseg25`.
         method: how the raters become one label volume, with `ties` and `rater`; see
             `mbhseg.prepare.consensus.consensus`.
 

@@ -42,7 +42,7 @@ def read_votes(path: str | Path) -> NDArray[np.uint8]:
     """Vote counts [H, W, 6] of a stored slice, background first: how many raters chose each label.
 
     The last axis sums to the number of raters, the same in every pixel. A soft target is the
-    counts divided by that sum (`read_soft`); the counts are exact.
+    counts divided by that sum.
 
     Raises InputError if the file is no image of votes: the six numbers of every pixel must have
     one sum above 0, the number of raters.
@@ -53,12 +53,3 @@ def read_votes(path: str | Path) -> NDArray[np.uint8]:
     if not raters.size or raters.min() != raters.max() or raters.min() == 0:
         raise InputError(path, "not an image of votes", "Run rasterize again")
     return np.moveaxis(stack, 0, -1)
-
-
-def read_soft(path: str | Path) -> NDArray[np.float32]:
-    """Vote fractions [H, W, 6] float32 of a stored slice; the last axis sums to 1.
-
-    Raises InputError as `read_votes`.
-    """
-    counts = read_votes(path)
-    return counts.astype(np.float32) / np.float32(counts[0, 0].sum(dtype=np.int64))
