@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mbhseg.classes import ANY, CLASSES, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, N_LABELS
 from mbhseg.errors import InputError
 from mbhseg.evaluation import threshold
 from mbhseg.evaluation.agreement import CONSENSUS, reader_pairs, reader_volumes
@@ -231,7 +231,7 @@ def evaluate_cases(
     scored = list(in_order(functools.partial(_score_case, task), sorted(cases.items()), processes))
     band = threshold.best_band([case.histogram for case in scored])
     slices = [case.slices for case in scored if len(case.slices)]
-    no_planes = np.zeros((0, len(CLASSES), len(CLASSES)), np.int64)
+    no_planes = np.zeros((0, N_LABELS, N_LABELS), np.int64)
     return Evaluation(
         model=join_tables(case.model for case in scored),
         processed=join_tables(case.processed for case in scored),

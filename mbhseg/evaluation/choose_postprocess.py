@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.classes import FOREGROUND, KEYS, Labels
 from mbhseg.files import read_table, write_json
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.inspect.archive import Archive
@@ -19,8 +19,6 @@ from mbhseg.predictions.reading import read_prediction
 from mbhseg.prepare.annotations import read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.split.partition import members
-
-Labels = NDArray[np.uint8]
 
 
 class Components(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import ANY
+from mbhseg.classes import ANY, Labels
 from mbhseg.metrics.overlap import ScoreRow, dice, score_counts
 
 CANDIDATE = "threshold"
@@ -38,7 +38,7 @@ class Band(NamedTuple):
     n_cases: int
 
 
-def bleed_histogram(hu: NDArray[Any], labels: NDArray[np.uint8]) -> BleedHistogram:
+def bleed_histogram(hu: NDArray[Any], labels: Labels) -> BleedHistogram:
     """Count HU values (rounded to whole HU) inside and outside the bleed.
 
     `hu` [x, y, z] of any real type; `labels` uint8 [x, y, z], above 0 is bleed. HU that is

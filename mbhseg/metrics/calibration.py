@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from mbhseg.classes import ANY, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, Labels
 from mbhseg.metrics.bootstrap import Resampling
 from mbhseg.metrics.crops import bounding_box
 from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow
@@ -28,14 +28,25 @@ COLUMNS: dict[str, str] = {
     "probability_sum": "float64",
     "positives": "int64",
 }
-LEVELS = 256
-
-Bytes = NDArray[np.uint8]
+LEVELS = 256  # of probabilities as bytes
 
 
-def bin_of(levels: NDArray[Any]) -> NDArray[np.int64]:
-    """The bin 0..14 of probabilities as bytes: 17 levels each, and 1.0 in the last one."""
-    return np.minimum(np.asarray(levels, np.int64) * N_BINS // (LEVELS - 1), N_BINS - 1)
+def bin_of(probabilities: NDArray[Any], one: int) -> NDArray[np.int64]:
+    """The bin 0..14 of probabilities from 0 to `one`: equal widths, `one` itself in the last.
+
+    `one` is 1 for floats and 255 for bytes, which must be int64 so that they do not overflow.
+    """
+    bins = np.minimum(probabilities * N_BINS // one, N_BINS - 1)
+    return np.asarray(bins, np.int64)
+
+
+def calibration_error(gaps: ArrayLike, n: float) -> float:
+    """Expected calibration error of n voxels: the sum over bins of |gap|, over n.
+
+    The gap of a bin is its positives minus the sum of its probabilities, so that bins weigh by
+    their voxels (Naeini et al., AAAI 2015). NaN without voxels.
+    """
+    return float(np.abs(gaps).sum() / n) if n else float("nan")
 
 
 def region_of(drawn: NDArray[np.bool_], affine: NDArray[Any]) -> NDArray[np.int64]:
@@ -63,8 +74,8 @@ def region_of(drawn: NDArray[np.bool_], affine: NDArray[Any]) -> NDArray[np.int6
 
 
 def calibration_rows(
-    probabilities: Bytes,
-    raters: Mapping[str, Bytes],
+    probabilities: NDArray[np.uint8],
+    raters: Mapping[str, Labels],
     affine: NDArray[Any],
     names: Mapping[str, str],
 ) -> list[ScoreRow]:
@@ -96,7 +107,9 @@ def calibration_rows(
     return rows
 
 
-def _class_levels(probabilities: Bytes, region: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+def _class_levels(
+    probabilities: NDArray[np.uint8], region: NDArray[np.int64]
+) -> dict[str, NDArray[np.int64]]:
     levels = {
         c.key: probabilities[..., n].ravel(order="F")[region].astype(np.int64)
         for n, c in enumerate(FOREGROUND)
@@ -107,7 +120,7 @@ def _class_levels(probabilities: Bytes, region: NDArray[np.int64]) -> dict[str, 
 
 def _bins(levels: NDArray[np.int64], positive: NDArray[np.bool_]) -> Iterator[ScoreRow]:
     counts = np.bincount(2 * levels + positive, minlength=2 * LEVELS).reshape(LEVELS, 2)
-    place = bin_of(np.arange(LEVELS))
+    place = bin_of(np.arange(LEVELS), LEVELS - 1)
     for index in range(N_BINS):
         part = counts[place == index]
         if part.any():
@@ -118,17 +131,6 @@ def _bins(levels: NDArray[np.int64], positive: NDArray[np.bool_]) -> Iterator[Sc
                 "probability_sum": level_sum / (LEVELS - 1),
                 "positives": int(part[:, 1].sum()),
             }
-
-
-def calibration_error(bins: pd.DataFrame) -> float:
-    """Expected calibration error of bins (n, probability_sum, positives), weighted by n.
-
-    The sum over bins of |positives - probability_sum|, over all n (Naeini et al., AAAI 2015); NaN
-    without voxels.
-    """
-    total = bins["n"].sum()
-    gaps = (bins["positives"] - bins["probability_sum"]).abs().sum()
-    return float(gaps / total) if total else float("nan")
 
 
 def calibration_summary(table: pd.DataFrame) -> dict[str, Any] | None:
@@ -154,16 +156,18 @@ def calibration_summary(table: pd.DataFrame) -> dict[str, Any] | None:
 def _class_summary(rows: pd.DataFrame, shared: pd.DataFrame) -> dict[str, Any]:
     gaps = (rows["positives"] - rows["probability_sum"]).abs()
     sums = rows.assign(gap=gaps).groupby(["case", "reference"], sort=True)[["gap", "n"]].sum()
+    # `calibration_error` of every case and rater at once
     by_case = (sums["gap"] / sums["n"]).groupby("case", sort=True).mean()
     patient = dict(zip(rows["case"], rows["patient"], strict=True))
     patients = np.array([patient[case] for case in by_case.index], np.str_)
     interval = Resampling(patients).mean_intervals(by_case.to_numpy(np.float64)[:, None])[0]
     pooled = shared.groupby("bin", sort=True)[["n", "probability_sum", "positives"]].sum()
+    pooled_gaps = pooled["positives"] - pooled["probability_sum"]
     return {
         "n_cases": interval.n_cases,
         "ece": interval.estimate,
         "interval": [interval.low, interval.high],
-        "ece_pooled": calibration_error(pooled),
+        "ece_pooled": calibration_error(pooled_gaps, pooled["n"].sum()),
         "bins": [
             {
                 "low": index / N_BINS,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from mbhseg.classes import ANY, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, Labels
 from mbhseg.metrics.crops import Box, bounding_box
 
 IOU_THRESHOLD = 0.1
@@ -55,7 +55,7 @@ def lesions_of(mask: NDArray[np.bool_]) -> Lesions:
     return Lesions(labels.astype(np.int32, copy=False), box, voxels)
 
 
-def lesions_by_class(labels: NDArray[np.uint8]) -> dict[str, Lesions]:
+def lesions_by_class(labels: Labels) -> dict[str, Lesions]:
     """Components of EDH..SDH and of any hemorrhage in a label volume [x, y, z]."""
     bleed = bounding_box(labels)
     crop = np.ascontiguousarray(labels[bleed])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from mbhseg.classes import CLASSES
+from mbhseg.classes import N_LABELS, Labels
 
 VERSIONS = ("v1", "v3")
 SOFT_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -28,9 +28,6 @@ COLUMNS = (
     "organisers_dice_soft",
 )
 _EPSILON = 1e-8
-_N = len(CLASSES)
-
-Labels = NDArray[np.uint8]
 
 
 class Groups(NamedTuple):
@@ -72,14 +69,14 @@ def group(raters: Sequence[Labels], predictions: Sequence[Labels], background: i
 
 def confusion_of(first: Labels, second: Labels, background: int) -> NDArray[np.int64]:
     """Voxel counts [6, 6] of whole volumes: labels of `first` by labels of `second`."""
-    counts = np.bincount(first.astype(np.int64) * _N + second, minlength=_N * _N)
+    counts = np.bincount(first.astype(np.int64) * N_LABELS + second, minlength=N_LABELS**2)
     counts[0] += background
-    return counts.reshape(_N, _N).astype(np.int64, copy=False)
+    return counts.reshape(N_LABELS, N_LABELS).astype(np.int64, copy=False)
 
 
 def rules_of(groups: Groups, version: str) -> Rules:
     """The rules of `v1` or `v3` for one case; they depend on the raters only."""
-    counts = np.stack([np.bincount(labels, minlength=_N) for labels in groups.raters])
+    counts = np.stack([np.bincount(labels, minlength=N_LABELS) for labels in groups.raters])
     counts[:, 0] += groups.background
     drawn = [int(label) for label in np.flatnonzero(counts.sum(axis=0))]
     skip_background = bool(counts[:, 0].sum() > 0.5 * counts.sum())
@@ -87,7 +84,7 @@ def rules_of(groups: Groups, version: str) -> Rules:
         multiclass = drawn not in ([0], [1], [0, 1])
         return Rules(multiclass, max(drawn, default=0) + 1, skip_background, False)
     if version == "v3":
-        return Rules(True, _N, skip_background, True)
+        return Rules(True, N_LABELS, skip_background, True)
     raise ValueError(f"version {version!r} is not one of {', '.join(VERSIONS)}")
 
 

@@ -5,17 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import ANY, CLASSES, FOREGROUND, KEYS
+from mbhseg.classes import ANY, FOREGROUND, KEYS, N_LABELS, Labels
 
 ScoreRow = dict[str, Any]
 
-N_LABELS = len(CLASSES)
 SCORED_CLASSES = (*KEYS, ANY)
 
 
-def plane_confusions(
-    reference: NDArray[np.uint8], candidate: NDArray[np.uint8]
-) -> NDArray[np.int64]:
+def plane_confusions(reference: Labels, candidate: Labels) -> NDArray[np.int64]:
     """Voxel counts [z, 6, 6] of every slice plane: reference label by candidate label.
 
     Both volumes are uint8 [x, y, z] with labels 0..5. After one comparison of the whole
@@ -40,7 +37,7 @@ def plane_confusions(
     return confusions
 
 
-def confusion(reference: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> NDArray[np.int64]:
+def confusion(reference: Labels, candidate: Labels) -> NDArray[np.int64]:
     """Voxel counts [6, 6] of the whole volume: reference label by candidate label."""
     return plane_confusions(reference, candidate).sum(axis=0)
 

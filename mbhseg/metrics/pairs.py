@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.classes import Labels
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.metrics.lesions import Lesions, lesion_scores, lesions_by_class
 from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow, plane_confusions, score_confusion
@@ -21,7 +22,7 @@ class CaseLabels(NamedTuple):
 
     case: str
     patient: str
-    volumes: Mapping[str, NDArray[np.uint8]]
+    volumes: Mapping[str, Labels]
     affine: NDArray[Any]
     kept: NDArray[np.integer[Any]] | None = None
 
@@ -31,7 +32,7 @@ class CaseLabels(NamedTuple):
         return self._replace(volumes=volumes, kept=indices)
 
 
-def _only(volume: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+def _only(volume: Labels, indices: NDArray[np.integer[Any]]) -> Labels:
     kept = np.zeros_like(volume)
     kept[:, :, indices] = volume[:, :, indices]
     return kept

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from mbhseg.classes import ANY, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, Labels
 from mbhseg.metrics.crops import Box, bounding_box
 
 TOLERANCES_MM = (1, 2, 3)
@@ -135,7 +135,7 @@ def patch_areas(affine: NDArray[Any]) -> NDArray[np.float64]:
     return np.linalg.norm(patch_normals() @ cofactors, axis=-1).sum(axis=-1)
 
 
-def surfaces_of(labels: NDArray[np.uint8], affine: NDArray[Any]) -> dict[str, Surface]:
+def surfaces_of(labels: Labels, affine: NDArray[Any]) -> dict[str, Surface]:
     """The surfaces of EDH..SDH and of any hemorrhage in a label volume [x, y, z]."""
     box = bounding_box(labels)
     crop, origin = np.ascontiguousarray(labels[box]), (box[0].start, box[1].start, box[2].start)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND
+from mbhseg.classes import FOREGROUND, Labels
 from mbhseg.predictions.writing import FULL, probability_bytes
 
-Bytes = NDArray[np.uint8]
+Bytes = NDArray[np.uint8]  # probabilities and the like, 255 for 1
+TINY = 1e-12  # the least probability whose logarithm is taken
 
 
 class Outcome(NamedTuple):
@@ -20,7 +21,7 @@ class Outcome(NamedTuple):
     probabilities: [x, y, z, 5] of EDH..SDH, 255 for 1; or None.
     """
 
-    labels: Bytes
+    labels: Labels
     confidence: Bytes
     entropy: Bytes | None
     probabilities: Bytes | None
@@ -52,6 +53,6 @@ def gather(
 
 def normalised_entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """-sum p ln p / ln C over the last axis of length C, 0 to 1."""
-    p = np.clip(probabilities, 1e-12, 1.0)
+    p = np.clip(probabilities, TINY, 1.0)
     entropy = -(p * np.log(p)).sum(axis=-1) / np.log(np.float32(probabilities.shape[-1]))
     return np.asarray(np.clip(entropy, 0, 1), np.float32)

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.classes import FOREGROUND, KEYS, Labels
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.metrics.lesions import lesions_of
 
-Labels = NDArray[np.uint8]
 EXTRA_AXIAL = ("EDH", "SDH")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND
+from mbhseg.classes import FOREGROUND, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.nifti import load_labels
 from mbhseg.imaging.plane_stream import open_volume, readable
@@ -15,7 +15,7 @@ from mbhseg.prepare.annotations import RatedCase
 AFFINE_TOLERANCE_MM = 1e-3
 
 
-def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
+def read_prediction(folder: str | Path, rated: RatedCase) -> Labels:
     """The predicted labels [x, y, z] of a case, from `<folder>/<case>.nii.gz`.
 
     Raises InputError if there is none, or if its shape, or any entry of its affine by more
@@ -27,9 +27,7 @@ def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
     return read_fitting(path, next(iter(rated.labels.values())).shape, rated.affine)
 
 
-def read_fitting(
-    path: Path, shape: tuple[int, ...], scan_affine: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def read_fitting(path: Path, shape: tuple[int, ...], scan_affine: NDArray[np.float64]) -> Labels:
     """The labels uint8 [x, y, z] of a file that must lie in the scan's grid.
 
     Raises InputError as `read_prediction`, and if a value is no label.

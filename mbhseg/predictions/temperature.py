@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from mbhseg.classes import Labels
 from mbhseg.errors import InputError
+from mbhseg.metrics.calibration import N_BINS, bin_of, calibration_error
+from mbhseg.predictions.gathering import TINY
 
 LIMITS = (0.1, 20.0)  # beyond, a model is of no use
-_TINY = 1e-12
-_BINS = 15
 
 
 class Voxels(NamedTuple):
     """Voxels of one case: probabilities float32 [n, 6], and labels uint8 [raters, n]."""
 
     probabilities: NDArray[np.float32]
-    labels: NDArray[np.uint8]
+    labels: Labels
 
 
 def soften(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float32]:
@@ -56,18 +57,17 @@ def loss(cases: Sequence[Voxels], temperature: float) -> float:
     means = []
     for case in cases:
         if case.labels.size:
-            logs = np.log(np.maximum(case.probabilities, _TINY)).astype(np.float64) / temperature
+            logs = np.log(np.maximum(case.probabilities, TINY)).astype(np.float64) / temperature
             logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
             index = case.labels.astype(np.intp)
             means.append(-float(np.take_along_axis(logs, index.T, axis=1).mean()))
     return math.fsum(means) / len(means)
 
 
-def calibration_error(cases: Sequence[Voxels], temperature: float) -> float:
-    """Expected calibration error of the likeliest label: mean over cases, 15 equal bins.
+def mean_calibration_error(cases: Sequence[Voxels], temperature: float) -> float:
+    """Expected calibration error of the likeliest label, its raters averaged: mean over cases.
 
-    In each bin |share that is right - mean probability|, weighted by voxels and raters
-    (Naeini et al., AAAI 2015). nan without a voxel.
+    `metrics.calibration.calibration_error` of unrounded probabilities. NaN without a voxel.
     """
     errors = []
     for case in cases:
@@ -76,7 +76,6 @@ def calibration_error(cases: Sequence[Voxels], temperature: float) -> float:
         softened = soften(case.probabilities, temperature)
         sure, chosen = softened.max(axis=1), softened.argmax(axis=1)
         right = (case.labels == chosen).mean(axis=0)
-        bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-        gaps = np.bincount(bins, weights=right - sure, minlength=_BINS)
-        errors.append(float(np.abs(gaps).sum() / len(sure)))
+        gaps = np.bincount(bin_of(sure, 1), weights=right - sure, minlength=N_BINS)
+        errors.append(calibration_error(gaps, len(sure)))
     return math.fsum(errors) / len(errors) if errors else float("nan")

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES
+from mbhseg.classes import N_LABELS, Labels
 from mbhseg.files import ManifestRow, slice_name, write_listed
 from mbhseg.imaging.display import to_display
 from mbhseg.imaging.masks import encode_mask
@@ -43,7 +43,7 @@ def case_file(case: str) -> str:
 def write_case(
     folder: str | Path,
     case: str,
-    labels: NDArray[np.uint8],
+    labels: Labels,
     scan: nib.Nifti1Image,
     pictures: bool = True,
     window: Window = WINDOW,
@@ -63,8 +63,8 @@ def write_case(
     Returns the rows of the manifest (file relative to `folder`, bytes, sha256), the volume first.
     Raises ValueError if the shapes differ or a label is none.
     """
-    if labels.max(initial=0) >= len(CLASSES):
-        raise ValueError(f"label {labels.max()} is outside 0..{len(CLASSES) - 1}")
+    if labels.max(initial=0) >= N_LABELS:
+        raise ValueError(f"label {labels.max()} is outside 0..{N_LABELS - 1}")
     volume = nifti_bytes(labels_like(labels, scan))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

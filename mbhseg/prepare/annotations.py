@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.classes import Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.nifti import label_array
 from mbhseg.inspect.archive import Archive
@@ -16,7 +17,7 @@ class RatedCase(NamedTuple):
 
     case: str
     patient: str
-    labels: dict[int, NDArray[np.uint8]]
+    labels: dict[int, Labels]
     affine: NDArray[Any]
 
 

@@ -12,13 +12,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES, Labels
+from mbhseg.classes import N_LABELS, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 
 METHODS = ("majority", "union", "intersection", "staple", "rater", "soft")
 TIES = ("background", "foreground", "lowest")
-N_LABELS = len(CLASSES)
 
 T = TypeVar("T")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES, Labels
+from mbhseg.classes import CLASSES, N_LABELS, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.png import encode_png, read_grey
 
 
 @functools.lru_cache(maxsize=8)
 def _blank_votes(shape: tuple[int, int], raters: int) -> bytes:
-    counts = np.zeros((*shape, len(CLASSES)), np.uint8)
+    counts = np.zeros((*shape, N_LABELS), np.uint8)
     counts[..., 0] = raters
     return encode_png(encode_votes(counts))
 
@@ -48,7 +48,9 @@ def read_votes(path: str | Path) -> NDArray[np.uint8]:
     one sum above 0, the number of raters.
     """
     image = read_grey(path)
-    stack = image.reshape(len(CLASSES), -1, image.shape[1]) if len(image) % 6 == 0 else image[:0]
+    stack = image[:0]
+    if len(image) % N_LABELS == 0:
+        stack = image.reshape(N_LABELS, -1, image.shape[1])
     raters = stack.sum(axis=0, dtype=np.int64)
     if not raters.size or raters.min() != raters.max() or raters.min() == 0:
         raise InputError(path, "not an image of votes", "Run rasterize again")
