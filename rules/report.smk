@@ -113,6 +113,7 @@ rule score_figures:
         runtime=grows(30),
     params:
         consensus=CONSENSUS,
+        window=experiments.display_window(config),
         code=code("report_scores"),
     script:
         "../workflow_scripts/report_scores.py"

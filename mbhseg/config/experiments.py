@@ -50,6 +50,20 @@ def weights(config: Mapping[str, Any], experiment: str) -> str | None:
     return found
 
 
+def named_windows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every window of the config in its order: name, level and width in HU."""
+    return [{"name": name, **window} for name, window in config["windows"].items()]
+
+
+def display_window(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The window in which pictures show CT: `brain`, else the first of slices.channels.
+
+    Returns name, level and width in HU.
+    """
+    name = "brain" if "brain" in config["windows"] else config["slices"]["channels"][0]
+    return {"name": name, **config["windows"][name]}
+
+
 def windows(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The window of each of the three channels: name, level and width in HU."""
     names = config["slices"]["channels"]

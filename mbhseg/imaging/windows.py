@@ -26,6 +26,11 @@ class Window(NamedTuple):
         return self.level + self.width / 2
 
 
+def shown_in(windows: Sequence[Window]) -> Window:
+    """The window of a model's inputs in which pictures show its scans: `brain`, else the first."""
+    return next((window for window in windows if window.name == "brain"), windows[0])
+
+
 def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """Map finite HU to 0..255 grey, linearly inside the window, clipped outside; same shape, uint8.
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir
 from mbhseg.imaging.nifti import image_array
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.gathering import gather
@@ -19,12 +20,14 @@ def predict_cases(
     cases: Sequence[str],
     predictor: Predictor,
     out_dir: str | Path,
+    window: Window,
     pictures: bool = True,
     probabilities: bool = False,
 ) -> pd.DataFrame:
     """Predict the cases and write the folder of predictions, whole or not at all.
 
-    `pictures` adds mask and overlay PNGs, `probabilities` a volume of them for each case.
+    `pictures` adds mask and overlay PNGs, the latter in `window`; `probabilities` a volume of them
+    for each case.
 
     Returns the manifest: file, bytes, sha256; sorted by file. No case gives an empty folder.
     Raises InputError for a case that the archive does not hold or that cannot be read.
@@ -34,7 +37,8 @@ def predict_cases(
         for case in progress(sorted(cases), label="infer", unit="scans"):
             scan = archive.scan(case)
             hu = image_array(scan)
-            found = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
-            likely = found.probabilities
-            rows += write_case(partial, case, found.labels, scan, pictures, probabilities=likely)
+            outcome = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
+            rows += write_case(
+                partial, case, outcome.labels, scan, window, pictures, outcome.probabilities
+            )
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mbhseg.errors import InputError
 from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.reading import read_fitting
 from mbhseg.predictions.writing import case_file, write_case
@@ -17,12 +18,13 @@ def adopt(
     cases: Sequence[str],
     folder: str | Path,
     out_dir: str | Path,
+    window: Window,
     pictures: bool = True,
 ) -> pd.DataFrame:
     """Copy the cases' label volumes from `folder`/<case>.nii.gz to a folder of predictions.
 
     Labels 0..5 of any number type are taken, in the scan's shape and affine; they are written as
-    `predictions.write_case` does. Files of other cases are passed over.
+    `writing.write_case` does, with overlays in `window`. Files of other cases are ignored.
 
     Returns the manifest: file, bytes, sha256; sorted by file. Raises InputError naming the first
     case that is missing and how many more, or a volume that does not fit its scan or holds
@@ -42,5 +44,5 @@ def adopt(
         for case in sorted(cases):
             scan = archive.scan(case)
             labels = read_fitting(source / case_file(case), scan.shape[:3], scan.affine)
-            rows += write_case(partial, case, labels, scan, pictures)
+            rows += write_case(partial, case, labels, scan, window, pictures)
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

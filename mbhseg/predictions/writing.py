@@ -32,7 +32,6 @@ PROBABILITIES = "probabilities"
 FULL = 255  # a probability of 1
 MASKS = "png/masks"
 OVERLAYS = "png/overlays"
-WINDOW = Window("brain", 40, 80)  # the usual window to read a head CT in
 
 
 def case_file(case: str) -> str:
@@ -45,8 +44,8 @@ def write_case(
     case: str,
     labels: Labels,
     scan: nib.Nifti1Image,
+    window: Window,
     pictures: bool = True,
-    window: Window = WINDOW,
     probabilities: NDArray[np.uint8] | None = None,
 ) -> list[ManifestRow]:
     """Write one case's prediction into `folder`, which becomes visible as a whole later.
@@ -56,8 +55,8 @@ def write_case(
         case: the case's id.
         labels: uint8 0..5 [x, y, z], of the scan's shape.
         scan: gives the geometry (affine, qform, sform and their codes) and the grey of overlays.
-        pictures: write mask and overlay PNGs of every plane too.
         window: of the overlays' grey.
+        pictures: write mask and overlay PNGs of every plane too.
         probabilities: uint8 [x, y, z, 5] of EDH..SDH, 255 for 1 (`probability_bytes`), written too.
 
     Returns the rows of the manifest (file relative to `folder`, bytes, sha256), the volume first.

@@ -14,8 +14,9 @@ from mbhseg.files import read_table
 from mbhseg.imaging.display import network_input, resize_labels, to_display
 from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import load_labels, save_nifti, voxel_ml
-from mbhseg.imaging.png import read_grey
-from mbhseg.imaging.windows import Window
+from mbhseg.imaging.overlays import overlay
+from mbhseg.imaging.png import read_grey, read_image
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inference.predictor import Predictor
 from mbhseg.scans.discovery import FoundScan, find
 from mbhseg.scans.outputs import Wanted
@@ -174,6 +175,9 @@ def test_pictures_and_volumes_of_everything(results):
         np.testing.assert_array_equal(mask, to_display(volume[:, :, z]))
     np.testing.assert_array_equal(np.load(out / "a.npy"), labels)
     np.testing.assert_array_equal(read_mask(out / "png/masks/p.png"), to_display(labels[:, :, 2]))
+    grey, mask = to_grey(head(labels), WINDOW), np.ascontiguousarray(to_display(labels[:, :, 2]))
+    picture = overlay(np.ascontiguousarray(to_display(grey[:, :, 2])), mask)  # the model's window
+    np.testing.assert_array_equal(read_image(out / "png/overlays/a_002.png"), picture)
     probabilities = nib.load(out / "probabilities" / "v.nii.gz").get_fdata()
     np.testing.assert_array_equal(probabilities[..., 1] > 0.99, volume == 2)
     entropy = nib.load(out / "entropy" / "v.nii.gz")

@@ -17,6 +17,7 @@ from mbhseg.evaluation.case_scores import Evaluation, evaluate_cases
 from mbhseg.evaluation.run_summary import summarise_evaluation
 from mbhseg.files import read_json, read_table, write_table
 from mbhseg.imaging.nifti import labels_like, save_nifti
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.casewise import SCORES
 from mbhseg.metrics.organisers import organisers_scores
@@ -236,7 +237,7 @@ def write_probabilities(folder: Path, tiny_set) -> None:
             for label in range(1, 6):
                 likely[tiny.labels[3] == label, label - 1] = 204
             scan = archive.nifti(archive.cases[case].image)
-            write_case(folder, case, tiny.labels[3], scan, False, probabilities=likely)
+            write_case(folder, case, tiny.labels[3], scan, Window("brain", 40, 80), False, likely)
 
 
 def test_probabilities_give_calibration_and_detection(tiny_set, summary, tmp_path):

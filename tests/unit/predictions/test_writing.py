@@ -13,18 +13,18 @@ from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import load_labels, nifti_bytes, parse_nifti, voxel_ml
 from mbhseg.imaging.overlays import overlay
 from mbhseg.imaging.png import read_image
-from mbhseg.imaging.windows import to_grey
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.reading import has_probabilities, read_probabilities
 from mbhseg.predictions.writing import (
     MASKS,
     OVERLAYS,
-    WINDOW,
     probability_bytes,
     write_case,
 )
 from mbhseg.prepare.annotations import read_raters
 
+WINDOW = Window("own", 55, 90)
 SHAPE = (20, 16, 5)  # not square, so that a swapped axis shows
 
 
@@ -70,7 +70,7 @@ def read_masks(folder: Path, case: str) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
 def test_volume_lies_where_the_scan_lies(tmp_path, labels, dtype, tilt, codes):
     scan = scan_of(dtype, tilt, codes)
-    write_case(tmp_path, "ID_1_ID_2", labels, scan, pictures=False)
+    write_case(tmp_path, "ID_1_ID_2", labels, scan, WINDOW, pictures=False)
     written = nib.load(tmp_path / "ID_1_ID_2.nii.gz")
     assert written.get_data_dtype() == np.uint8
     assert (np.asanyarray(written.dataobj) == labels).all()
@@ -88,7 +88,7 @@ def test_volume_lies_where_the_scan_lies(tmp_path, labels, dtype, tilt, codes):
 
 def test_volume_reads_back_with_its_tilted_voxels(tmp_path, labels):
     scan = scan_of(tilt=14.0, codes=(0, 1))  # a sform holds the shear, a qform cannot
-    write_case(tmp_path, "ID_1_ID_2", labels, scan, pictures=False)
+    write_case(tmp_path, "ID_1_ID_2", labels, scan, WINDOW, pictures=False)
     found, affine = load_labels(tmp_path / "ID_1_ID_2.nii.gz")
     assert (found == labels).all()
     assert voxel_ml(affine) == pytest.approx(0.5 * 0.5 * 5 / 1000)
@@ -97,12 +97,12 @@ def test_volume_reads_back_with_its_tilted_voxels(tmp_path, labels):
 
 
 def test_mask_pictures_hold_exactly_the_labels(tmp_path, labels):
-    write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
+    write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW)
     assert (read_masks(tmp_path, "ID_1_ID_2") == labels).all()
 
 
 def test_mask_pictures_have_the_seeds_colours_and_orientation(tmp_path, labels):
-    write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
+    write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW)
     for plane in range(SHAPE[2]):
         rgb = read_image(tmp_path / MASKS / f"ID_1_ID_2_{plane:03d}.png")
         assert rgb.shape == (SHAPE[1], SHAPE[0], 3)  # the scan's matrix, rows are y
@@ -114,7 +114,7 @@ def test_mask_pictures_have_the_seeds_colours_and_orientation(tmp_path, labels):
 
 def test_overlays_show_the_windowed_scan_under_the_labels(tmp_path, labels):
     scan = scan_of()
-    write_case(tmp_path, "ID_1_ID_2", labels, scan)
+    write_case(tmp_path, "ID_1_ID_2", labels, scan, WINDOW)
     hu = np.asanyarray(scan.dataobj)
     for plane in range(SHAPE[2]):
         picture = read_image(tmp_path / OVERLAYS / f"ID_1_ID_2_{plane:03d}.png")
@@ -125,7 +125,7 @@ def test_overlays_show_the_windowed_scan_under_the_labels(tmp_path, labels):
 
 
 def test_manifest_rows_name_every_file(tmp_path, labels):
-    rows = write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
+    rows = write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW)
     files = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert {row.file for row in rows} == files
     assert len(rows) == 1 + 2 * SHAPE[2]
@@ -135,14 +135,14 @@ def test_manifest_rows_name_every_file(tmp_path, labels):
 
 
 def test_same_prediction_same_bytes(tmp_path, labels):
-    first = write_case(tmp_path / "a", "ID_1_ID_2", labels, scan_of())
-    second = write_case(tmp_path / "b", "ID_1_ID_2", np.asfortranarray(labels), scan_of())
+    first = write_case(tmp_path / "a", "ID_1_ID_2", labels, scan_of(), WINDOW)
+    second = write_case(tmp_path / "b", "ID_1_ID_2", np.asfortranarray(labels), scan_of(), WINDOW)
     assert first == second
 
 
 def test_a_prediction_without_a_bleed_is_written_as_well(tmp_path):
     empty = np.zeros(SHAPE, np.uint8)
-    write_case(tmp_path, "ID_1_ID_2", empty, scan_of())
+    write_case(tmp_path, "ID_1_ID_2", empty, scan_of(), WINDOW)
     assert not load_labels(tmp_path / "ID_1_ID_2.nii.gz")[0].any()
     assert (read_masks(tmp_path, "ID_1_ID_2") == 0).all()
 
@@ -150,10 +150,10 @@ def test_a_prediction_without_a_bleed_is_written_as_well(tmp_path):
 @pytest.mark.parametrize("pictures", [True, False])
 def test_labels_of_another_shape_or_class_are_refused(tmp_path, labels, pictures):
     with pytest.raises(ValueError, match="do not fit"):
-        write_case(tmp_path, "ID_1_ID_2", labels[:-1], scan_of(), pictures)
+        write_case(tmp_path, "ID_1_ID_2", labels[:-1], scan_of(), WINDOW, pictures)
     labels[0, 0, 0] = 6
     with pytest.raises(ValueError, match="label 6"):
-        write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), pictures)
+        write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW, pictures)
     assert not list(tmp_path.iterdir())
 
 
@@ -166,7 +166,7 @@ def test_probabilities_are_bytes_with_a_slope_in_the_scan_s_geometry(tiny_set, t
     with Archive(tiny_set.path) as archive:
         scan = archive.nifti(archive.cases[case].image)
         rated = read_raters(archive, case, scan)
-        rows = write_case(tmp_path, case, tiny.labels[3], scan, False, probabilities=stored)
+        rows = write_case(tmp_path, case, tiny.labels[3], scan, WINDOW, False, probabilities=stored)
     assert [row.file for row in rows] == [f"{case}.nii.gz", f"probabilities/{case}.nii.gz"]
     assert has_probabilities(tmp_path)
     assert not has_probabilities(tmp_path / "probabilities")
@@ -175,6 +175,6 @@ def test_probabilities_are_bytes_with_a_slope_in_the_scan_s_geometry(tiny_set, t
     assert image.header["qform_code"] == scan.header["qform_code"]
     np.testing.assert_allclose(image.get_fdata(), true[..., 1:], atol=0.5 / 255 + 1e-6)
     np.testing.assert_array_equal(read_probabilities(tmp_path, rated), stored)
-    write_case(tmp_path, case, tiny.labels[3], scan, False, probabilities=stored[..., :3])
+    write_case(tmp_path, case, tiny.labels[3], scan, WINDOW, False, probabilities=stored[..., :3])
     with pytest.raises(InputError, match=r"uint8 of shape \(16, 14, 6, 3\) is not uint8 of"):
         read_probabilities(tmp_path, rated)

@@ -110,7 +110,7 @@ def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def write_inventory(archive: Archive, root: Path) -> None:
     """The inspection of all cases, with findings that tempt a careless page."""
-    found = examine.inspect_cases(archive, archive.cases, root / THUMBNAILS)
+    found = examine.inspect_cases(archive, archive.cases, WINDOWS[0], root / THUMBNAILS)
     tables = inventory.merge([found])
     write_table(root / "inventory/cases.tsv", tables.cases)
     write_table(root / "inventory/slices.tsv", tables.slices)
@@ -130,7 +130,7 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
             files = archive.cases[case]
             labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
             predicted = degraded(consensus(labels, "majority"), seed + n)
-            write_case(folder, case, predicted, archive.nifti(files.image), pictures)
+            write_case(folder, case, predicted, archive.nifti(files.image), WINDOWS[0], pictures)
     write_table(folder.with_suffix(".tsv"), manifest_of(folder))
     out = root / "evaluation" / run
     run_summary.run(archive_path, fold, "test", folder, run, out)
@@ -262,7 +262,9 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
         with Archive(archive_path) as archive:
             predictions = root / "predictions" / run / "test"
             panels = [
-                mbhseg.figures.examples.read_panel(archive, choice, predictions, Consensus())
+                mbhseg.figures.examples.read_panel(
+                    archive, choice, predictions, Consensus(), WINDOWS[0]
+                )
                 for choice in mbhseg.figures.examples.choose_cases(cases)
             ]
         mbhseg.figures.examples.overlay_panel(panels, folder / "overlays.png", f"{run}: cases")

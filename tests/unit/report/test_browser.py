@@ -12,9 +12,8 @@ import pytest
 from mbhseg.classes import CLASSES
 from mbhseg.files import read_table
 from mbhseg.imaging.nifti import image_array, label_array, load_labels
-from mbhseg.imaging.windows import to_grey
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
-from mbhseg.predictions.writing import WINDOW
 from tests.unit.report.pages import (
     READY,
     address,
@@ -28,6 +27,7 @@ from tests.unit.report.pages import (
 )
 
 RUN = "flexunet-f0-s137"
+WINDOW = Window("brain", 40, 80)
 PAGES = ("index.html", f"run-{RUN}.html", "compare.html", "viewer.html")
 TONES = "document.querySelector('#tone feFuncR').getAttribute('tableValues')"
 MOVES = (
