@@ -1,8 +1,9 @@
-"""Calibration: does a probability of .7 come true in 7 of 10 voxels. ECE and reliability bins.
+"""Calibration: whether a probability of .7 is right in 7 of 10 voxels. ECE and reliability bins.
 
-All voxels of a scan would only tell that background is easy, so the region is hemorrhage and what
-lies around it: all voxels within 10 mm, in their slice, of a voxel that any rater drew. It does not
-depend on the model, so models compare. Probabilities are bytes, 0..255 for 0..1.
+Most voxels of a scan are easy background, which would hide errors, so only voxels in and near
+hemorrhage count: those within 10 mm, in their slice, of a voxel that any rater labelled. This
+region does not depend on the model, so that models can be compared. Probabilities are bytes, 0..255
+for 0..1.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow
 
 N_BINS = 15
 REGION_MM = 10.0
-LABEL = "label"  # the likeliest label, background among them, as a class of its own
+LABEL = "label"  # as a class of its own: the likeliest label, background included
 CLASSES = (*SCORED_CLASSES, LABEL)
 COLUMNS: dict[str, str] = {
     **dict.fromkeys(("case", "patient", "candidate", "reference", "class"), "str"),
@@ -50,10 +51,11 @@ def calibration_error(gaps: ArrayLike, n: float) -> float:
 
 
 def region_of(drawn: NDArray[np.bool_], affine: NDArray[Any]) -> NDArray[np.int64]:
-    """Voxels within `REGION_MM` of a drawn one in its slice: ascending positions in Fortran order.
+    """Flat positions, ascending, x fastest, of voxels within `REGION_MM` of a labelled one.
 
-    `drawn` is [x, y, z]; distances are between voxel centres, by the lengths of the affine's
-    first two axes in mm. Nothing drawn gives none.
+    `drawn` [x, y, z] is True where a voxel is labelled. Only voxels of the same slice count;
+    distances are between voxel centres, by the lengths of the affine's first two axes in mm. No
+    labelled voxel gives none.
     """
     spacing = np.linalg.norm(np.asarray(affine, np.float64)[:3, :2], axis=0)
     x, y, z = bounding_box(drawn)
@@ -62,15 +64,15 @@ def region_of(drawn: NDArray[np.bool_], affine: NDArray[Any]) -> NDArray[np.int6
         slice(max(0, side.start - margin), min(size, side.stop + margin))
         for side, margin, size in zip((x, y), margins, drawn.shape, strict=False)
     )
-    found = [np.zeros(0, np.int64)]
+    positions = [np.zeros(0, np.int64)]
     for plane in range(z.start, z.stop):
         part = drawn[x, y, plane]
         if part.any():
             near = ndimage.distance_transform_edt(~part, sampling=spacing) <= REGION_MM
             columns, rows = np.nonzero(near.T)
             start = plane * drawn.shape[0] * drawn.shape[1]
-            found.append(start + (columns + y.start) * drawn.shape[0] + rows + x.start)
-    return np.concatenate(found)
+            positions.append(start + (columns + y.start) * drawn.shape[0] + rows + x.start)
+    return np.concatenate(positions)
 
 
 def calibration_rows(
@@ -82,9 +84,9 @@ def calibration_rows(
     """The bins of one case, `COLUMNS`; bins without a voxel are left out.
 
     `probabilities` uint8 [x, y, z, 5] of EDH..SDH, 255 for 1; `raters` labels uint8 [x, y, z] by
-    name; `names` the case, patient and candidate. For each rater and class of `CLASSES`: how many
-    voxels of the region have a probability in the bin, their probabilities' sum, and in how many
-    this rater chose the class. Nobody drew anything: no region, no rows.
+    name; `names` the case, patient and candidate. For each rater and class of `CLASSES`: the
+    number of voxels of the region whose probability is in the bin, the sum of their probabilities,
+    and how many of them this rater gave the class. Without any labelled voxel there are no rows.
     """
     drawn = np.zeros(probabilities.shape[:3], bool, order="F")
     for labels in raters.values():
@@ -136,9 +138,9 @@ def _bins(levels: NDArray[np.int64], positive: NDArray[np.bool_]) -> Iterator[Sc
 def calibration_summary(table: pd.DataFrame) -> dict[str, Any] | None:
     """ECE and reliability of each class from the bins of all cases; None without bins.
 
-    `ece` is taken for each case and rater, then meaned over the case's raters, then over cases,
-    with its interval by patients. `bins` are those of all cases together, a case's voxels counted
-    once whatever the number of its raters, and `ece_pooled` is their error.
+    `ece` is computed per case and rater, then averaged over the case's raters, then over cases;
+    its interval resamples patients. `bins` pool all cases, with a case's voxels counted once
+    whatever the number of its raters, and `ece_pooled` is their error.
     """
     if table.empty:
         return None

@@ -1,4 +1,4 @@
-"""Overlap of two label volumes: one pass of counting, then Dice per class."""
+"""Overlap of two label volumes: voxels are counted once, then Dice per class follows."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ SCORED_CLASSES = (*KEYS, ANY)
 
 
 def plane_confusions(reference: Labels, candidate: Labels) -> NDArray[np.int64]:
-    """Voxel counts [z, 6, 6] of every slice plane: reference label by candidate label.
+    """Voxel counts [z, 6, 6] of every slice: reference label by candidate label.
 
     Both volumes are uint8 [x, y, z] with labels 0..5. After one comparison of the whole
-    arrays the work grows with the bleeding voxels only; Fortran order (NIfTI's) is fastest.
-    A volume without planes gives [0, 6, 6]. Raises ValueError if the shapes differ.
+    arrays the work grows with the labelled voxels only; Fortran order (NIfTI's) is fastest.
+    A volume without slices gives [0, 6, 6]. Raises ValueError if the shapes differ.
     """
     if reference.shape != candidate.shape or reference.ndim != 3:
         raise ValueError(
@@ -46,7 +46,7 @@ def class_counts(confusion: NDArray[np.int64]) -> dict[str, tuple[Any, Any, Any]
     """Counts (reference, candidate, intersection) of EDH..SDH and of any hemorrhage.
 
     Takes [..., 6, 6] and gives arrays of the leading shape. `any` is the union of the five
-    classes: a voxel of SDH called EDH is right there.
+    classes, so a voxel of SDH predicted as EDH counts as correct.
     """
     counts = {
         c.key: (
@@ -67,7 +67,7 @@ def class_counts(confusion: NDArray[np.int64]) -> dict[str, tuple[Any, Any, Any]
 def dice(reference: Any, candidate: Any, intersection: Any) -> Any:
     """Dice 2|R∩C| / (|R|+|C|) from counts, elementwise; NaN where both are empty.
 
-    This is nnU-Net's convention: one of the two empty gives 0.
+    This is nnU-Net's convention: 0 if only one of the two is empty.
     """
     total = np.asarray(reference, np.float64) + candidate
     with np.errstate(invalid="ignore"):
