@@ -38,9 +38,7 @@ class Resampling:
     def __init__(self, patients: NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> None:
         self._names, self._patient = np.unique(patients, return_inverse=True)
         self.n_patients = len(self._names)
-        self._weights = np.zeros(
-            (draws, self.n_patients)
-        )  # times a sample holds a patient
+        self._weights = np.zeros((draws, self.n_patients))  # times a sample holds a patient
         if self.n_patients:
             rng = np.random.default_rng(seed)
             shares = np.full(self.n_patients, 1 / self.n_patients)

@@ -1,4 +1,4 @@
-"""Predictions of other systems taken over, so that they are scored and shown as our own."""
+"""Adopts predictions of other systems, so that they are scored and shown like our own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ def adopt(
 ) -> pd.DataFrame:
     """Copy the cases' label volumes from `folder`/<case>.nii.gz to a folder of predictions.
 
-    Labels 0..5 of any number type are taken, in the scan's shape and affine; they are written as
-    `writing.write_case` does, with overlays in `window`. Files of other cases are ignored.
+    The labels 0..5 may have any number type, but need the scan's shape and affine; they are written
+    by `writing.write_case`, with overlays in `window`. Files of other cases are ignored.
 
-    Returns the manifest: file, bytes, sha256; sorted by file. Raises InputError naming the first
-    case that is missing and how many more, or a volume that does not fit its scan or holds
-    something other than labels; nothing is written then.
+    Returns the manifest: file, bytes, sha256; sorted by file. Raises InputError, and writes
+    nothing, for missing cases (it names the first and counts the others) and for a volume that does
+    not fit its scan or holds values other than labels.
     """
     source = Path(folder)
     missing = [case for case in sorted(cases) if not (source / case_file(case)).is_file()]
@@ -37,7 +37,7 @@ def adopt(
         raise InputError(
             source,
             f"has no prediction of test case {missing[0]}{more}",
-            f"Add {case_file(missing[0])}; a case without a bleed needs an empty volume",
+            f"Add {case_file(missing[0])}; for no hemorrhage, a volume of zeros",
         )
     rows: list[ManifestRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:

@@ -1,7 +1,8 @@
-"""One number that makes a model as sure as it is right: the temperature of its logits.
+"""Temperature scaling: one number that makes a model's probabilities as high as it is right.
 
-Guo et al., On Calibration of Modern Neural Networks, ICML 2017: the temperature that gives the
-validation voxels' labels the highest likelihood. The likeliest class of a voxel does not change.
+Guo et al., On Calibration of Modern Neural Networks, ICML 2017: the logits are divided by the
+temperature that gives the validation voxels' labels the highest likelihood. The likeliest class of
+a voxel does not change.
 """
 
 import math
@@ -17,7 +18,7 @@ from mbhseg.errors import InputError
 from mbhseg.metrics.calibration import N_BINS, bin_of, calibration_error
 from mbhseg.predictions.gathering import TINY
 
-LIMITS = (0.1, 20.0)  # beyond, a model is of no use
+LIMITS = (0.1, 20.0)  # a model that needs more is of no use
 
 
 class Voxels(NamedTuple):
@@ -28,32 +29,35 @@ class Voxels(NamedTuple):
 
 
 def soften(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float32]:
-    """Probabilities [..., C] of logits divided by `temperature`; they sum to 1 again.
+    """Probabilities [..., C] after the logits are divided by `temperature`; they sum to 1.
 
-    A softmax forgets only a constant of its logits, so their logarithms do as well.
+    The logarithms of the probabilities serve as logits, from which they differ by a constant.
     """
     powered = np.asarray(probabilities, np.float32) ** np.float32(1 / temperature)
     return np.asarray(powered / powered.sum(axis=-1, keepdims=True), np.float32)
 
 
 def fit(cases: Sequence[Voxels]) -> float:
-    """The temperature of the least `loss`, within `LIMITS`.
+    """The temperature with the lowest `loss`, within `LIMITS`.
 
     Raises InputError if no case has a voxel.
     """
     if not any(case.labels.size for case in cases):
         raise InputError(
-            "temperature", "no validation case has a hemorrhage", "Give one to the subset valid"
+            "temperature", "no validation case has a hemorrhage", "Add one to the subset valid"
         )
     low, high = (math.log(limit) for limit in LIMITS)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda power: loss(cases, math.exp(power)), bounds=(low, high), method="bounded"
     )
-    return float(math.exp(found.x))
+    return float(math.exp(best.x))
 
 
 def loss(cases: Sequence[Voxels], temperature: float) -> float:
-    """Mean negative log likelihood of the labels: over voxels and raters, then over cases."""
+    """Mean negative log likelihood of the labels: over voxels and raters, then over cases.
+
+    Cases without a voxel do not count; at least one must have some.
+    """
     means = []
     for case in cases:
         if case.labels.size:
@@ -65,9 +69,10 @@ def loss(cases: Sequence[Voxels], temperature: float) -> float:
 
 
 def mean_calibration_error(cases: Sequence[Voxels], temperature: float) -> float:
-    """Expected calibration error of the likeliest label, its raters averaged: mean over cases.
+    """Expected calibration error of the likeliest label, mean over cases; NaN without a voxel.
 
-    `metrics.calibration.calibration_error` of unrounded probabilities. NaN without a voxel.
+    A voxel is right to the share of the raters who agree. The bins are those of
+    `metrics.calibration`, but of unrounded probabilities.
     """
     errors = []
     for case in cases:

@@ -1,11 +1,11 @@
-"""Predictions on disk: a label volume in the scan's own geometry, and pictures of its slices.
+"""Writes predictions: a label volume in the scan's own geometry, and pictures of its slices.
 
 Layout of a folder of predictions:
     <case>.nii.gz                        uint8 labels 0..5 [x, y, z]
-    probabilities/<case>.nii.gz          uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255, if asked for
-    png/masks/<case>_<zzz>.png           the RGB colour code, exact
-    png/overlays/<case>_<zzz>.png        the same on the windowed CT, to look at
-Pictures have the scan's matrix, not the network's, and lie in display orientation.
+    probabilities/<case>.nii.gz          uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255 (optional)
+    png/masks/<case>_<zzz>.png           labels in the RGB colour code, exact
+    png/overlays/<case>_<zzz>.png        labels drawn on the windowed CT, for viewing
+Pictures have the scan's matrix, not the network's, and are in display orientation.
 """
 
 from pathlib import Path
@@ -18,12 +18,7 @@ from mbhseg.classes import N_LABELS, Labels
 from mbhseg.files import ManifestRow, slice_name, write_listed
 from mbhseg.imaging.display import to_display
 from mbhseg.imaging.masks import encode_mask
-from mbhseg.imaging.nifti import (
-    image_array,
-    labels_like,
-    nifti_bytes,
-    scaled_nifti_bytes,
-)
+from mbhseg.imaging.nifti import image_array, labels_like, nifti_bytes, scaled_nifti_bytes
 from mbhseg.imaging.overlays import overlay
 from mbhseg.imaging.png import encode_png
 from mbhseg.imaging.windows import Window, to_grey
@@ -48,19 +43,20 @@ def write_case(
     pictures: bool = True,
     probabilities: NDArray[np.uint8] | None = None,
 ) -> list[ManifestRow]:
-    """Write one case's prediction into `folder`, which becomes visible as a whole later.
+    """Write one case's prediction into `folder`, which the caller makes visible as a whole.
 
     Args:
-        folder: is made if need be, with the folders of the pictures.
+        folder: is made if needed, with the folders of the pictures.
         case: the case's id.
         labels: uint8 0..5 [x, y, z], of the scan's shape.
         scan: gives the geometry (affine, qform, sform and their codes) and the grey of overlays.
         window: of the overlays' grey.
-        pictures: write mask and overlay PNGs of every plane too.
-        probabilities: uint8 [x, y, z, 5] of EDH..SDH, 255 for 1 (`probability_bytes`), written too.
+        pictures: also write mask and overlay PNGs of every plane.
+        probabilities: also write these, uint8 [x, y, z, 5] of EDH..SDH, 255 for 1
+            (`probability_bytes`).
 
     Returns the rows of the manifest (file relative to `folder`, bytes, sha256), the volume first.
-    Raises ValueError if the shapes differ or a label is none.
+    Raises ValueError if the shapes differ or a value is not a label.
     """
     if labels.max(initial=0) >= N_LABELS:
         raise ValueError(f"label {labels.max()} is outside 0..{N_LABELS - 1}")
@@ -88,6 +84,6 @@ def write_case(
 def probability_bytes(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The bytes 0..255 of hemorrhage probabilities: [..., 6] with background to [..., 5] without.
 
-    Background is what is missing to 1. Values are rounded, so a probability is off by .002 at most.
+    Background is the rest to 1. Values are rounded, so a probability is off by .002 at most.
     """
     return np.rint(probabilities[..., 1:] * np.float32(FULL)).astype(np.uint8)

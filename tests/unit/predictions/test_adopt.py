@@ -46,12 +46,12 @@ def test_labels_are_kept_and_lie_in_the_scan_s_geometry(tiny_set, folder, tmp_pa
 def test_a_missing_case_is_named_and_nothing_is_written(tiny_set, folder, tmp_path):
     first, second, *_ = tiny_set.cases
     (folder / f"{first}.nii.gz").unlink()
-    with pytest.raises(InputError, match=f"has no prediction of test case {first}. Add"):
+    with pytest.raises(InputError, match=f"theirs: .*no prediction.* {first}"):
         adopt(tiny_set.path, list(tiny_set.cases), folder, tmp_path / "out", WINDOW)
     (folder / f"{second}.nii.gz").unlink()
-    with pytest.raises(InputError, match=f"{first}, nor of 1 more"):
+    with pytest.raises(InputError, match=f"{first}.* 1 more"):
         adopt(tiny_set.path, list(tiny_set.cases), folder, tmp_path / "out", WINDOW)
-    with pytest.raises(InputError, match="has no prediction"):
+    with pytest.raises(InputError, match=f"nowhere: .*{second}"):
         adopt(tiny_set.path, [second], tmp_path / "nowhere", tmp_path / "out", WINDOW)
     assert not (tmp_path / "out").exists()
 
@@ -59,10 +59,10 @@ def test_a_missing_case_is_named_and_nothing_is_written(tiny_set, folder, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v, a: (v[:-1], a), "is not the scan's"),
-        (lambda v, a: (v, a + np.eye(4)), "affine is off"),
-        (lambda v, a: (v + 0.5, a), "is not a whole number"),
-        (lambda v, a: (v + 5, a), "is outside 0..5"),
+        (lambda v, a: (v[:-1], a), r"shape \(15, 14, 6\).*\(16, 14, 6\)"),
+        (lambda v, a: (v, a + np.eye(4)), r"affine.* mm"),
+        (lambda v, a: (v + 0.5, a), "whole number"),
+        (lambda v, a: (v + 5, a), r"0\.\.5"),
     ],
 )
 def test_a_volume_that_does_not_fit_is_named(tiny_set, folder, tmp_path, change, message):

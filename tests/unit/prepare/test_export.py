@@ -167,9 +167,9 @@ class TestNnunet:
     def test_faults(self, tmp_path: Path) -> None:
         archive, out = write_archive(tmp_path / "a.zip"), tmp_path / "Dataset001_x"
         tables = fold_tables()
-        with pytest.raises(InputError, match=r"split\.by: slice cannot be exported"):
+        with pytest.raises(InputError, match=r"split\.by: slice"):
             export.nnunet(archive, [tables[0].assign(slice=0)], out, **VOTE)
-        with pytest.raises(InputError, match="has no training cases"):
+        with pytest.raises(InputError, match=r"^split: .*training cases"):
             export.nnunet(archive, [tables[0].assign(subset="test")], out, **VOTE)
         with pytest.raises(ValueError, match="different test sets"):
             export.nnunet(archive, [tables[0], tables[1].assign(subset="train")], out, **VOTE)
@@ -179,7 +179,7 @@ class TestNnunet:
         unknown = tables[0].assign(case=tables[0]["case"] + "ff")
         with pytest.raises(InputError, match=r"a\.zip: has no case ID_.*ff"):
             export.nnunet(archive, [unknown], out, **VOTE)
-        with pytest.raises(InputError, match="rater 4 did not draw"):
+        with pytest.raises(InputError, match=r"^ID_\w+: rater 4 "):
             export.nnunet(archive, tables, out, method="rater", ties="background", rater=4)
         assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 
@@ -230,10 +230,10 @@ class TestImageMaskZip:
         out = tmp_path / "out" / "a.zip"
         path = tmp_path / manifest["mask"][1]
         path.write_bytes(b"other")
-        with pytest.raises(InputError, match=r"\.png: is not as in dataset\.tsv"):
+        with pytest.raises(InputError, match=r"\.png: .*dataset\.tsv"):
             export.image_mask_zip(manifest, tmp_path, out, "phantom")
         path.unlink()
-        with pytest.raises(InputError, match=r"\.png: is gone"):
+        with pytest.raises(InputError, match=r"\.png: .*missing"):
             export.image_mask_zip(manifest, tmp_path, out, "phantom")
         assert list(out.parent.iterdir()) == []
 

@@ -140,7 +140,7 @@ def test_what_is_no_image_of_votes_is_refused(
     write_png(tmp_path / "a.png", votes)
     assert read_votes(tmp_path / "a.png").shape == (2, 3, 6)
     write_png(tmp_path / "a.png", spoil(votes))
-    with pytest.raises(InputError, match=r"a\.png: not an image of votes"):
+    with pytest.raises(InputError, match=r"a\.png: .*votes"):
         read_votes(tmp_path / "a.png")
 
 
@@ -251,8 +251,8 @@ def test_an_empty_shard_is_an_empty_folder(tiny_set: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("consensus", "planes", "problem"),
     [
-        (Consensus("rater", rater=4), [0], "rater 4 did not draw this case"),
-        (Consensus(), [6], "has 6 planes, not a plane 6"),
+        (Consensus("rater", rater=4), [0], r"^ID_\w+: rater 4 "),
+        (Consensus(), [6], r"\.nii\.gz: .*6 planes"),
     ],
 )
 def test_what_is_not_there_is_named(

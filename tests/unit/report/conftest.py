@@ -133,7 +133,7 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
             write_case(folder, case, predicted, archive.nifti(files.image), WINDOWS[0], pictures)
     write_table(folder.with_suffix(".tsv"), manifest_of(folder))
     out = root / "evaluation" / run
-    run_summary.run(archive_path, fold, "test", folder, run, out)
+    run_summary.evaluate_run(archive_path, fold, "test", folder, run, out)
     legacy = {"categorical_crossentropy": 0.0152, "dice_coef_multiclass": 0.9948, "n_slices": 28}
     write_json(out / "legacy.json", legacy)
     epochs = np.arange(1, 13)
