@@ -59,7 +59,7 @@ def index_shards(
             key = case, int(plane)
             if key in index:
                 raise InputError(
-                    path, f"its slice is in {index[key].path} too", "Run its stage again"
+                    path, f"the same slice is in {index[key].path}", "Run its stage again"
                 )
             index[key] = Png(path, digest, keys if isinstance(keys, str) else "")
     return index
