@@ -31,6 +31,7 @@ CLASSES: tuple[LabelClass, ...] = (
     LabelClass(4, "SAH", "subarachnoid hemorrhage", (0, 255, 255), (86, 180, 233)),
     LabelClass(5, "SDH", "subdural hemorrhage", (0, 255, 0), (0, 158, 115)),
 )
+N_LABELS = len(CLASSES)  # background included
 FOREGROUND = CLASSES[1:]
 PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)  # colours by label, as in mask PNGs
 KEYS = tuple(c.key for c in FOREGROUND)

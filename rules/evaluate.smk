@@ -23,6 +23,7 @@ rule adopt:
         runtime=grows(60),
     params:
         folder=lambda w: targets.foreign_folder(config, w.run, w.dataset),
+        window=experiments.display_window(config),
         overlays=config["inference"]["overlays"],
         code=code("evaluate_adopt"),
     script:

@@ -29,6 +29,7 @@ rule infer:
     params:
         batch_size=config["inference"]["batch_size"],
         precision=config["inference"]["precision"],
+        window=experiments.display_window(config),
         overlays=config["inference"]["overlays"],
         probabilities=config["inference"]["probabilities"],
         code=code("infer_volumes"),

@@ -22,6 +22,7 @@ rule inspect:
         mem_mb=grows(800),
         runtime=grows(120),
     params:
+        window=experiments.display_window(config),
         code=code("inspect_cases"),
     script:
         "../workflow_scripts/inspect_cases.py"

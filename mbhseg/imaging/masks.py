@@ -51,11 +51,12 @@ def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
 
 def encode_mask(labels: Labels) -> bytes:
     """The mask PNG of labels [H, W]; empty masks are encoded once per shape."""
-    return encode_png(encode_rgb(labels)) if labels.any() else _blank_mask(labels.shape)
+    return encode_png(encode_rgb(labels)) if labels.any() else blank_mask(labels.shape)
 
 
 @functools.lru_cache(maxsize=8)
-def _blank_mask(shape: tuple[int, int]) -> bytes:
+def blank_mask(shape: tuple[int, int]) -> bytes:
+    """The mask PNG of a slice [H, W] without hemorrhage."""
     return encode_png(np.zeros((*shape, 3), np.uint8))
 
 

@@ -1,5 +1,6 @@
 """CT windows: from Hounsfield units to 8-bit grey, one function for every stage."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -23,6 +24,11 @@ class Window(NamedTuple):
     @property
     def high(self) -> float:
         return self.level + self.width / 2
+
+
+def shown_in(windows: Sequence[Window]) -> Window:
+    """The window of a model's inputs in which pictures show its scans: `brain`, else the first."""
+    return next((window for window in windows if window.name == "brain"), windows[0])
 
 
 def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.tiling import Tiling
 from mbhseg.nn.patches import Network, Probabilities
 from mbhseg.predictions.temperature import soften
@@ -28,6 +29,10 @@ class PlanePredictor(Protocol):
     @property
     def orientation(self) -> str:
         """The orientation of the training scans, such as LAS."""
+
+    @property
+    def window(self) -> Window:
+        """The window that pictures of its scans are shown in."""
 
     def planes(
         self, hu: NDArray[Any], tiling: Tiling | None = None
@@ -79,6 +84,7 @@ class Ensemble:
             raise ValueError(f"members see different slices: {shown or 'there are none'}")
         self._members = tuple(members)
         ((self.size, self.field_mm, self.orientation),) = kinds
+        self.window = self._members[0].window
 
     def planes(
         self, hu: NDArray[Any], tiling: Tiling | None = None

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir
 from mbhseg.imaging.nifti import image_array
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.gathering import gather
@@ -19,12 +20,14 @@ def predict_cases(
     cases: Sequence[str],
     predictor: Predictor,
     out_dir: str | Path,
+    window: Window,
     pictures: bool = True,
     probabilities: bool = False,
 ) -> pd.DataFrame:
     """Predict the cases and write the folder of predictions, completely or not at all.
 
-    `pictures` adds mask and overlay PNGs, `probabilities` a probability volume per case.
+    `pictures` adds mask and overlay PNGs, the latter in `window`; `probabilities` a probability
+    volume per case.
 
     Returns the manifest: file, bytes, sha256; sorted by file. Without a case the folder is empty.
     Raises InputError for a case that the archive does not have or that cannot be read.
@@ -35,6 +38,7 @@ def predict_cases(
             scan = archive.scan(case)
             hu = image_array(scan)
             outcome = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
-            likely = outcome.probabilities
-            rows += write_case(partial, case, outcome.labels, scan, pictures, probabilities=likely)
+            rows += write_case(
+                partial, case, outcome.labels, scan, window, pictures, outcome.probabilities
+            )
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

@@ -45,7 +45,7 @@ def calibrate(
             name: {"before": measure(voxels, 1.0), "after": measure(voxels, fitted)}
             for name, measure in (
                 ("loss", temperature.loss),
-                ("calibration_error", temperature.calibration_error),
+                ("calibration_error", temperature.mean_calibration_error),
             )
         },
     }

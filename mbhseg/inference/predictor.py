@@ -13,7 +13,7 @@ from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.imaging.display import from_display, network_input, to_display
 from mbhseg.imaging.orientation import ORIENTATION
-from mbhseg.imaging.windows import Window
+from mbhseg.imaging.windows import Window, shown_in
 from mbhseg.inference.averaging import mirrored, tempered
 from mbhseg.inference.tiling import FIELD_MM, Tiling, tiled
 from mbhseg.nn.patches import Network, Patch, Probabilities, around
@@ -26,7 +26,8 @@ class Predictor:
 
     `network` maps images uint8 [B, size, size, 3], display orientation, to class probabilities
     [B, size, size, 6]. Memory is bounded by `batch` slices, whatever the volume. `field_mm` is
-    the side of the training slices in mm, `orientation` that of their voxels.
+    the side of the training slices in mm, `orientation` that of their voxels. `window`, for
+    pictures of its scans, is the one of `windows` that `shown_in` takes.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Predictor:
         orientation: str = ORIENTATION,
     ) -> None:
         self._network, self._batch = network, batch
-        self._windows = tuple(windows)
+        self._windows, self.window = tuple(windows), shown_in(windows)
         self.size, self.field_mm, self.orientation = size, field_mm, orientation
 
     @classmethod
@@ -74,6 +75,8 @@ class Predictor:
             run = read_json(record)
             size, classes = int(run["input"]["size"]), run["classes"]
             windows = [Window(**window) for window in run["input"]["windows"]]
+            if not windows:
+                raise ValueError("no windows")
             patch = run["input"].get("patch")
             seen = Patch(**patch) if patch is not None else None
         except (OSError, ValueError, KeyError, TypeError) as error:

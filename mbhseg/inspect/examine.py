@@ -21,6 +21,7 @@ from mbhseg.imaging import geometry
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.nifti import PlaneReader, image_array, labels_of, voxel_ml
 from mbhseg.imaging.png import write_png
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect import checks
 from mbhseg.inspect.archive import Archive, CaseFiles
 from mbhseg.inspect.findings import Finding, findings_table
@@ -34,7 +35,7 @@ from mbhseg.inspect.thumbnails import thumbnail
 
 
 def inspect_cases(
-    archive: Archive, cases: Iterable[str], thumbnails: str | Path | None = None
+    archive: Archive, cases: Iterable[str], window: Window, thumbnails: str | Path | None = None
 ) -> Inventory:
     """Check some of the archive's cases, each on its own.
 
@@ -44,6 +45,7 @@ def inspect_cases(
     Args:
         archive: the open archive.
         cases: ids of the cases.
+        window: of the thumbnails.
         thumbnails: folder for `<case>.png`, a picture of each case that has a readable scan;
             created if missing. None makes no pictures.
 
@@ -59,7 +61,7 @@ def inspect_cases(
         findings += [finding for finding in archive.findings if not finding.case]
     for case in cases:
         picture = None if thumbnails is None else Path(thumbnails) / f"{case}.png"
-        inspected = inspect_case(archive, case, picture)
+        inspected = inspect_case(archive, case, window, picture)
         rows.append(inspected.row)
         counts += inspected.counts
         findings += inspected.findings
@@ -88,7 +90,9 @@ class _Drawing(NamedTuple):
     suspect: list[int]
 
 
-def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> CaseInspection:
+def inspect_case(
+    archive: Archive, case: str, window: Window, picture: Path | None = None
+) -> CaseInspection:
     """Check one case; write its thumbnail to `picture` if given and the scan is readable."""
     files = archive.cases[case]
     findings = [finding for finding in archive.findings if finding.case == case]
@@ -120,7 +124,7 @@ def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> Ca
     )
     if picture is not None and scan is not None:
         labels, suspect = (shown.labels, shown.suspect) if shown else (None, ())
-        write_png(picture, thumbnail(image_array(scan), labels, suspect))
+        write_png(picture, thumbnail(image_array(scan), window, labels, suspect))
     return CaseInspection(row, counts, findings)
 
 

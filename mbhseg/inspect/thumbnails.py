@@ -13,16 +13,19 @@ from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.windows import Window, to_grey
 
 TILE, ROWS, COLUMNS = 128, 3, 4
-BRAIN = Window("brain", 40, 80)
 
 
 def thumbnail(
-    volume: NDArray[Any], labels: DrawnPlanes | None = None, wanted: Iterable[int] = ()
+    volume: NDArray[Any],
+    window: Window,
+    labels: DrawnPlanes | None = None,
+    wanted: Iterable[int] = (),
 ) -> NDArray[np.uint8]:
-    """Twelve numbered planes of a scan in the brain window, labels in colour.
+    """Twelve numbered planes of a scan in `window`, labels in colour.
 
     Args:
         volume: HU [x, y, z]; NaN is shown black.
+        window: of the grey.
         labels: of the same shape, or None.
         wanted: planes to show first, at most twelve; the others are spread evenly.
 
@@ -34,7 +37,7 @@ def thumbnail(
     for tile, z in enumerate(shown_planes(volume.shape[2], wanted)):
         row, column = divmod(tile, COLUMNS)
         place = np.s_[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
-        grey = _grey(volume[:, :, z])
+        grey = _grey(volume[:, :, z], window)
         sheet[place] = grey[..., np.newaxis]
         if labels is not None and z in labels.planes:
             small = _small_labels(labels.planes[z])
@@ -55,11 +58,11 @@ def shown_planes(count: int, wanted: Iterable[int] = ()) -> list[int]:
     return sorted(chosen + far[: tiles - len(chosen)])
 
 
-def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
+def _grey(plane: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """A plane [x, y] as a tile in display orientation."""
     if plane.dtype.kind == "f":
-        plane = np.nan_to_num(plane, nan=BRAIN.low, posinf=BRAIN.high, neginf=BRAIN.low)
-    return resize_image(np.ascontiguousarray(to_display(to_grey(plane, BRAIN))), TILE)
+        plane = np.nan_to_num(plane, nan=window.low, posinf=window.high, neginf=window.low)
+    return resize_image(np.ascontiguousarray(to_display(to_grey(plane, window))), TILE)
 
 
 def _small_labels(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,11 +1,11 @@
-"""Predictions read back to be scored, held against the scan that they are of."""
+"""Reads predictions for scoring, and checks them against their scans."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND
+from mbhseg.classes import FOREGROUND, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging import geometry
 from mbhseg.imaging.nifti import load_labels
@@ -14,7 +14,7 @@ from mbhseg.predictions.writing import PROBABILITIES, case_file
 from mbhseg.prepare.annotations import RatedCase
 
 
-def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
+def read_prediction(folder: str | Path, rated: RatedCase) -> Labels:
     """The predicted labels [x, y, z] of a case, from `<folder>/<case>.nii.gz`.
 
     Raises InputError if there is none, if its shape is not the scan's, or if its affine puts a
@@ -26,12 +26,10 @@ def read_prediction(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
     return read_fitting(path, next(iter(rated.labels.values())).shape, rated.affine)
 
 
-def read_fitting(
-    path: Path, shape: tuple[int, ...], scan_affine: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """The labels uint8 [x, y, z] of a file that must lie in the scan's grid.
+def read_fitting(path: Path, shape: tuple[int, ...], scan_affine: NDArray[np.float64]) -> Labels:
+    """The labels uint8 [x, y, z] of a file, which must be in the scan's grid.
 
-    Raises InputError as `read_prediction`, and if a value is no label.
+    Raises InputError as `read_prediction`, and for a value other than a label.
     """
     labels, affine = load_labels(path)
     if labels.shape != shape:
@@ -48,15 +46,15 @@ def read_fitting(
 
 
 def has_probabilities(folder: str | Path) -> bool:
-    """Whether a folder of predictions holds probability volumes as well."""
+    """Whether a folder of predictions holds probability volumes too."""
     return (Path(folder) / PROBABILITIES).is_dir()
 
 
 def read_probabilities(folder: str | Path, rated: RatedCase) -> NDArray[np.uint8]:
     """The probabilities uint8 [x, y, z, 5] of EDH..SDH of a case, 255 for 1.
 
-    Raises InputError if there are none, or if they are not of the scan's shape as
-    `predictions.write_case` writes them.
+    Raises InputError if there are none, or if they do not have the shape and type that
+    `writing.write_case` gives them.
     """
     path = Path(folder) / PROBABILITIES / case_file(rated.case)
     if not path.is_file():

@@ -17,6 +17,7 @@ from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import write_table
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.imaging.orientation import turn_of
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.averaging import PlanePredictor
 from mbhseg.inference.tiling import Fit, plan
 from mbhseg.predictions.gathering import Outcome, gather
@@ -128,7 +129,8 @@ def _run(
                     entropy=settings.wanted.entropy,
                     probabilities=settings.wanted.probabilities,
                 )
-                job = writer.submit(_finish, folder, scan, turn, result, settings, done)
+                window = predictor.window
+                job = writer.submit(_finish, folder, scan, turn, result, window, settings, done)
                 writing.append((scan.name, job))
                 settle(_AHEAD)
         finally:
@@ -159,6 +161,7 @@ def _finish(
     scan: Scan,
     turn: "outputs.Turn",
     result: Outcome,
+    window: Window,
     settings: Settings,
     done: Rows,
 ) -> None:
@@ -166,7 +169,7 @@ def _finish(
     ml = voxel_ml(scan.affine) if scan.measured else float("nan")
     result = outcome.processed(result, settings.postprocessing, ml)
     with disk_errors(folder), _gathered(folder) as partial:
-        outputs.write(partial, scan, turn, result, settings.wanted)
+        outputs.write(partial, scan, turn, result, settings.wanted, window)
     done[scan.name] = outcome.rows(scan.name, result, ml, settings.low_confidence)
 
 

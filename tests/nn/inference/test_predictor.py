@@ -104,6 +104,12 @@ def test_windows_make_the_channels():
     assert seen[0][0, 0, 0].tolist() == [140, 91, 77]  # 44 HU in each window, of 255
 
 
+def test_pictures_are_shown_in_the_brain_window_or_the_first():
+    bone, brain = Window("bone", 600, 2800), Window("brain", 35, 90)
+    assert Predictor(reading, size=8, windows=[bone, brain, bone]).window == brain
+    assert Predictor(reading, size=8, windows=[bone, WINDOW]).window == bone
+
+
 def test_no_planes():
     predictor = Predictor(reading, size=16, windows=[WINDOW])
     assert predictor.labels(np.zeros((16, 16, 0), np.int16)).shape == (16, 16, 0)

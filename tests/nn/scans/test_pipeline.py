@@ -14,10 +14,10 @@ from mbhseg.files import read_table
 from mbhseg.imaging.display import network_input, resize_labels, to_display
 from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import load_labels, voxel_ml
-from mbhseg.imaging.png import read_grey
-from mbhseg.imaging.windows import Window
+from mbhseg.imaging.overlays import overlay
+from mbhseg.imaging.png import read_grey, read_image
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inference.predictor import Predictor
-from mbhseg.predictions.writing import read_masks
 from mbhseg.scans.discovery import FoundScan, find
 from mbhseg.scans.outputs import Wanted
 from mbhseg.scans.pipeline import Settings, predict_scans
@@ -171,9 +171,14 @@ def test_pictures_and_volumes_of_everything(results):
         *(f"animations/{name}.gif" for name in "avp"),
     }
     volume, _ = load_labels(out / "v.nii.gz")
-    np.testing.assert_array_equal(read_masks(out, "v", 64), volume)
+    for z in range(64):
+        mask = read_mask(out / f"png/masks/v_{z:03d}.png")
+        np.testing.assert_array_equal(mask, to_display(volume[:, :, z]))
     np.testing.assert_array_equal(np.load(out / "a.npy"), labels)
     np.testing.assert_array_equal(read_mask(out / "png/masks/p.png"), to_display(labels[:, :, 2]))
+    grey, mask = to_grey(head(labels), WINDOW), np.ascontiguousarray(to_display(labels[:, :, 2]))
+    picture = overlay(np.ascontiguousarray(to_display(grey[:, :, 2])), mask)  # the model's window
+    np.testing.assert_array_equal(read_image(out / "png/overlays/a_002.png"), picture)
     probabilities = nib.load(out / "probabilities" / "v.nii.gz").get_fdata()
     np.testing.assert_array_equal(probabilities[..., 1] > 0.99, volume == 2)
     entropy = nib.load(out / "entropy" / "v.nii.gz")

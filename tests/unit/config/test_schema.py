@@ -189,6 +189,14 @@ def test_one_window_makes_grey(default):
     assert grey == [{"name": "seed", "level": 127.5, "width": 255}] * 3
 
 
+def test_pictures_are_shown_in_the_brain_window_or_the_first_of_the_channels(default):
+    brain = {"name": "brain", "level": 40, "width": 80}
+    assert experiments.display_window(default) == brain
+    own = {"bone": {"level": 600, "width": 2800}, "own": {"level": 50, "width": 90}}
+    config = {**default, "windows": own, "slices": {**default["slices"], "channels": ["own"]}}
+    assert experiments.display_window(config) == {"name": "own", "level": 50, "width": 90}
+
+
 def leaves(node, path=()):
     for key, value in node.get("properties", {}).items():
         yield from leaves(value, (*path, key))

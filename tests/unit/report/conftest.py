@@ -112,7 +112,7 @@ def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def write_inventory(archive: Archive, root: Path) -> None:
     """The inspection of all cases, with findings that tempt a careless page."""
-    found = examine.inspect_cases(archive, archive.cases, root / THUMBNAILS)
+    found = examine.inspect_cases(archive, archive.cases, WINDOWS[0], root / THUMBNAILS)
     tables = inventory.merge([found])
     write_table(root / "inventory/cases.tsv", tables.cases)
     write_table(root / "inventory/slices.tsv", tables.slices)
@@ -132,10 +132,10 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
             files = archive.cases[case]
             labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
             predicted = degraded(consensus(labels, "majority"), seed + n)
-            write_case(folder, case, predicted, archive.nifti(files.image), pictures)
+            write_case(folder, case, predicted, archive.nifti(files.image), WINDOWS[0], pictures)
     write_table(folder.with_suffix(".tsv"), manifest_of(folder))
     out = root / "evaluation" / run
-    run_summary.run(archive_path, fold, "test", folder, run, out)
+    run_summary.evaluate_run(archive_path, fold, "test", folder, run, out)
     legacy = {"categorical_crossentropy": 0.0152, "dice_coef_multiclass": 0.9948, "n_slices": 28}
     write_json(out / "legacy.json", legacy)
     epochs = np.arange(1, 13)

@@ -249,7 +249,7 @@ def test_post_processing_is_shown_beside_the_prediction(archive_path, drawn, tmp
     choice = read_json(chosen)
     assert any(choice["min_ml"].values())  # the model has small false components
     folder = root / "evaluation" / RUN
-    run_summary.run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
+    run_summary.evaluate_run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
     build(tmp_path / "report", root, "phantom", [RUN], **settings)
     page = Page((tmp_path / "report" / INDEX).read_text(encoding="utf-8"))
     summary = read_json(folder / "summary.json")
