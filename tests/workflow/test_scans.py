@@ -1,8 +1,10 @@
 """The target `scans`: a user's folder through a finished run's model, the bad ones named."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from mbhseg.files import read_table
 from mbhseg.imaging.nifti import nifti_bytes
 from mbhseg.inspect.archive import Archive
-from mbhseg.provenance.compare_folders import check, compare
+from mbhseg.provenance.compare_folders import compare
 from tests.workspace import REPO
 
 RUN = "flexunet-f0-s1"
@@ -116,7 +118,15 @@ def test_the_command_line_gives_the_same_files(finished, tmp_path):
         assert "report/viewer/scan0000.js" in page
         if wanted:  # the page tells the number of threads
             report = finished.root / "results/tiny/scans" / f"{RUN}.report"
-            check(compare(report, out / "report"), report, out / "report")
+            table = compare(report, out / "report")
+            assert set(table.loc[table["status"] != "same", "file"]) == {"index.html"}
+            assert untold(report / "index.html") == untold(out / "report/index.html")
+
+
+def untold(page: Path) -> str:
+    """A page without the command line and the commit, which tell of the run alone."""
+    text = page.read_text(encoding="utf-8")
+    return re.sub(r"<pre .*?</pre>|<div><dt>code</dt>.*?</div>|\s+", "", text)
 
 
 @pytest.mark.slow
