@@ -1,7 +1,7 @@
-"""`python -m mbhseg`: the commands that need no workflow."""
+"""`python -m mbhseg`: the command `mbhseg` where it is not installed."""
 
 import sys
 
 from mbhseg.cli.main import main
 
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())

@@ -15,7 +15,7 @@ from mbhseg.config.run_names import ENSEMBLE, NAME, RUN, SUBSETS, Run, any_of
 from mbhseg.provenance.code import code_digest
 from mbhseg.provenance.commands import note_command
 
-SCHEMAS = defaults.folder() / "schemas"
+SCHEMAS = defaults.schemas_folder()
 
 # a workflow that uses this as a module gives its own config instead of ours
 complete = experiments.merged(defaults.defaults(), config)

@@ -20,6 +20,11 @@ def folder() -> Path:
     return CHECKOUT if checkout else PACKAGED
 
 
+def schemas_folder() -> Path:
+    """The folder of the configuration's schemas."""
+    return folder() / "schemas"
+
+
 def defaults() -> dict[str, Any]:
     """The default configuration, a copy of the caller's own. Raises OSError if it is missing."""
     return copy.deepcopy(_read(folder() / "config.yaml"))

@@ -55,11 +55,11 @@ def locate(model: str) -> Path:
 def load(
     models: Sequence[str],
     *,
-    batch: int = 8,
-    precision: str = "model",
-    mirror: bool = False,
-    calibrated: bool = True,
-    processed: bool = True,
+    batch: int,
+    precision: str,
+    mirror: bool,
+    calibrated: bool,
+    processed: bool,
 ) -> tuple[PlanePredictor, Postprocessing | None]:
     """One predictor of all the models, and their common post-processing.
 

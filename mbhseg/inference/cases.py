@@ -21,8 +21,8 @@ def predict_cases(
     predictor: Predictor,
     out_dir: str | Path,
     window: Window,
-    pictures: bool = True,
-    probabilities: bool = False,
+    pictures: bool,
+    probabilities: bool,
 ) -> pd.DataFrame:
     """Predict the cases and write the folder of predictions, completely or not at all.
 

@@ -30,6 +30,7 @@ def run(main: Callable[[Any], None], job: Any) -> None:
     # Snakemake tells numpy's libraries their threads; OpenCV would take every core
     os.environ["OPENCV_FOR_THREADS_NUM"] = str(job.threads)
     try:
+        _check_library(str(getattr(job, "scriptdir", "")))
         main(job)
     except InputError as error:
         logging.error("%s", error)
@@ -44,3 +45,18 @@ def run(main: Callable[[Any], None], job: Any) -> None:
     except Exception:
         logging.exception("%s failed", job.rule)
         sys.exit(1)
+
+
+def _check_library(scripts: str) -> None:
+    """Raise InputError if the library is not the one beside the folder of the workflow's scripts.
+
+    Snakemake puts the workflow's folder behind the installed packages on the path of a job.
+    """
+    own = Path(scripts).resolve().parent / "mbhseg"
+    used = Path(__file__).resolve().parents[1]
+    if scripts and own.is_dir() and own != used:
+        raise InputError(
+            used,
+            f"is installed in this Python, and the workflow's own library is {own}",
+            "Run: pip uninstall mbhseg",
+        )

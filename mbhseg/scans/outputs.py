@@ -42,13 +42,13 @@ _FRAME = 384  # pixels of an animation, at most
 class Wanted:
     """Which files to write beside the labels."""
 
-    pictures: bool = True
-    mosaics: bool = True
-    animations: bool = False
-    probabilities: bool = False
-    entropy: bool = False
-    dicom_seg: bool = False
-    viewer: bool = False
+    pictures: bool
+    mosaics: bool
+    animations: bool
+    probabilities: bool
+    entropy: bool
+    dicom_seg: bool
+    viewer: bool
 
 
 def write(

@@ -7,7 +7,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import pandas as pd
 from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import write_table
 from mbhseg.imaging.nifti import voxel_ml
-from mbhseg.imaging.orientation import turn_of
+from mbhseg.imaging.orientation import Turn, turn_of
 from mbhseg.imaging.windows import Window
+from mbhseg.inference import bundle
 from mbhseg.inference.averaging import PlanePredictor
 from mbhseg.inference.tiling import Fit, plan
 from mbhseg.predictions.gathering import Outcome, gather
@@ -44,15 +45,15 @@ class Settings:
     be HU are refused, `postprocessing` what was chosen on validation.
     """
 
-    wanted: outputs.Wanted = field(default_factory=outputs.Wanted)
-    low_confidence: float = 0.6
-    fit: Fit = "auto"
-    intensity: bool = True
-    postprocessing: Postprocessing | None = None
+    wanted: outputs.Wanted
+    low_confidence: float
+    fit: Fit
+    intensity: bool
+    postprocessing: Postprocessing | None
 
     @classmethod
     def of(cls, inference: Mapping[str, Any], postprocessing: Postprocessing | None) -> "Settings":
-        """The settings of the config's `inference` object."""
+        """The settings of the config's section `inference`; defaults stand there alone."""
         return cls(
             wanted=outputs.Wanted(
                 pictures=inference["overlays"],
@@ -68,6 +69,30 @@ class Settings:
             intensity=not inference["any_intensity"],
             postprocessing=postprocessing,
         )
+
+
+def load_predictor(
+    models: Sequence[str | Path], inference: Mapping[str, Any], threads: int
+) -> tuple[PlanePredictor, Settings]:
+    """The models as one predictor, and the settings, as the config's section `inference` says.
+
+    `models` are folders, or names of the hub; of several the mean counts. `threads` is the number
+    of CPU threads, on which no result depends.
+
+    Raises InputError for a model that cannot be loaded or fits no ensemble with the others.
+    """
+    from mbhseg.nn import device  # TensorFlow takes seconds to import
+
+    device.configure(threads=threads, deterministic=True)
+    predictor, chosen = bundle.load(
+        [str(model) for model in models],
+        batch=inference["batch_size"],
+        precision=inference["precision"],
+        mirror=inference["mirror"],
+        calibrated=inference["temperature"],
+        processed=inference["postprocess"],
+    )
+    return predictor, Settings.of(inference, chosen)
 
 
 def predict_scans(
@@ -120,21 +145,39 @@ def _run(
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         try:
             for scan in _read_ahead(found, reader, settings.intensity, failed):
-                turn = turn_of(scan.image.shape, scan.affine, predictor.orientation, scan.measured)
-                hu = turn.there(scan.hu)
-                tiling = plan(hu, turn.field_mm, predictor.size, predictor.field_mm, settings.fit)
-                result = gather(
-                    predictor.planes(hu, tiling),
-                    hu.shape,
-                    entropy=settings.wanted.entropy,
-                    probabilities=settings.wanted.probabilities,
-                )
+                turn, result = predict_scan(scan, predictor, settings)
                 window = predictor.window
                 job = writer.submit(_finish, folder, scan, turn, result, window, settings, done)
                 writing.append((scan.name, job))
                 settle(_AHEAD)
         finally:
             settle(0)  # what was predicted is written, also after an error
+
+
+def predict_scan(scan: Scan, predictor: PlanePredictor, settings: Settings) -> tuple[Turn, Outcome]:
+    """What the network says about one scan that `check` accepted, and how its voxels were turned.
+
+    The outcome lies on the turned voxels and is not post-processed.
+    """
+    turn = turn_of(scan.image.shape, scan.affine, predictor.orientation, scan.measured)
+    hu = turn.there(scan.hu)
+    tiling = plan(hu, turn.field_mm, predictor.size, predictor.field_mm, settings.fit)
+    result = gather(
+        predictor.planes(hu, tiling),
+        hu.shape,
+        entropy=settings.wanted.entropy,
+        probabilities=settings.wanted.probabilities,
+    )
+    return turn, result
+
+
+def measure_scan(
+    scan: Scan, result: Outcome, settings: Settings
+) -> tuple[Outcome, list[dict[str, object]]]:
+    """The outcome of `predict_scan` post-processed, and its six rows of volumes.csv."""
+    ml = voxel_ml(scan.affine) if scan.measured else float("nan")
+    result = outcome.processed(result, settings.postprocessing, ml)
+    return result, outcome.rows(scan.name, result, ml, settings.low_confidence)
 
 
 def _read_ahead(
@@ -159,18 +202,17 @@ def _read(found: FoundScan, intensity: bool) -> Scan:
 def _finish(
     folder: Path,
     scan: Scan,
-    turn: "outputs.Turn",
+    turn: Turn,
     result: Outcome,
     window: Window,
     settings: Settings,
     done: Rows,
 ) -> None:
     """Write the scan's files and store its rows of volumes.csv (in a thread, so uninterrupted)."""
-    ml = voxel_ml(scan.affine) if scan.measured else float("nan")
-    result = outcome.processed(result, settings.postprocessing, ml)
+    result, rows = measure_scan(scan, result, settings)
     with disk_errors(folder), _gathered(folder) as partial:
         outputs.write(partial, scan, turn, result, settings.wanted, window)
-    done[scan.name] = outcome.rows(scan.name, result, ml, settings.low_confidence)
+    done[scan.name] = rows
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def check(scan: Scan, *, intensity: bool = True) -> Scan:
     shown = " x ".join(map(str, shape))
     if len(shape) != 3:
         raise InputError(scan.where, f"has {len(shape)} axes ({shown})", "Give a 3-D volume")
-    if sorted(shape)[1] < SMALLEST:
+    if sorted(shape)[1] < SMALLEST or 0 in shape:
         raise InputError(scan.where, f"is tiny ({shown} voxels)", "Give the whole scan")
     if geometry.is_degenerate(scan.affine):
         raise InputError(scan.where, "the affine gives the scan no volume", "Convert it again")

@@ -60,7 +60,8 @@ def predicted_scan(folder: Path, name: str, labels: np.ndarray, code: str, **mor
     turn = turn_of(scan.image.shape, scan.affine, measured=scan.measured)
     sure = np.where(labels == 4, 102, 230).astype(np.uint8)  # .4 for SAH, .9 for the others
     result = Outcome(labels, sure, 255 - sure, None)
-    wanted = outputs.Wanted(pictures=False, mosaics=False, viewer=True)
+    nothing = dict.fromkeys(outputs.Wanted.__dataclass_fields__, False)
+    wanted = outputs.Wanted(**nothing | {"viewer": True})
     outputs.write(folder, scan, turn, result, wanted, Window("brain", 40, 80))
     ml = voxel_ml(scan.affine) if scan.measured else float("nan")
     table = pd.DataFrame(outcome.rows(name, result, ml, 0.6), columns=list(outcome.COLUMNS))
