@@ -108,16 +108,6 @@ def test_scripts_stay_thin_and_import_one_way(script):
     assert (heavy & names == set()) or network
 
 
-def test_only_the_network_part_imports_keras():
-    for path in (code.ROOT / "mbhseg").rglob("*.py"):
-        if "nn" in path.relative_to(code.ROOT).parts:
-            continue
-        text = path.read_text()
-        for name in ("tensorflow", "keras", "snakemake"):
-            assert f"import {name}" not in text, path
-            assert f"from {name}" not in text, path
-
-
 PROVIDES = {  # import name -> distribution, where they differ
     "cv2": "opencv-python-headless",
     "PIL": "pillow",

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from mbhseg.errors import InputError
-from mbhseg.nn.network.resumable import ResumableModel
+from mbhseg.nn.network.skipping import ResumableModel
 
 _OUTPUT = "probabilities"
 
