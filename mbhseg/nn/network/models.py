@@ -10,13 +10,13 @@ import keras
 from mbhseg.errors import InputError
 from mbhseg.nn.network import flexunet
 
-FLEXUNET = f"{flexunet.__name__}.{flexunet.build.__name__}"
-# where functions lay in earlier versions, whose configs and run.json still name them
+FLEXUNET = "mbhseg.nn.network.flexunet.build"
+# where functions were in earlier versions, whose configs and run.json still name them
 RENAMED = {"mbhseg.nn.flexunet.build": FLEXUNET}
 
 
 def up_to_date(network: Mapping[str, Any]) -> dict[str, Any]:
-    """The config's `network` object, with a `model` of `RENAMED` under its present path."""
+    """The config's `network` object, with the present path of a `model` in `RENAMED`."""
     path = network["model"]
     return {**network, "model": RENAMED.get(path, path)}
 
@@ -107,7 +107,7 @@ def copy_weights(source: keras.Model, target: keras.Model, where: str | Path) ->
 
 
 def _function(path: str) -> Callable[..., Any]:
-    if path == FLEXUNET:  # not by its name, so that the code's digest takes it in
+    if path == FLEXUNET:  # an import that the digest of the code sees
         return flexunet.build
     module, _, name = path.rpartition(".")
     try:
