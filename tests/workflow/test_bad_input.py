@@ -1,4 +1,4 @@
-"""Bad data on the real engine: the gate says what is wrong, and nothing half-made stays."""
+"""Bad data in a real run: the gate names what is wrong, and no partial output stays."""
 
 import zipfile
 
