@@ -9,7 +9,7 @@ from mbhseg.split.partition import members
 def test_oof_trains_the_folds_that_are_missing(finished):
     planned = finished.planned("oof")
     assert planned == {
-        **{"train": 1, "infer": 1},  # fold 0 is predicted already: its post-processing was chosen on it
+        **{"train": 1, "infer": 1},  # fold 0 is there, for post-processing
         **{"pool": 1, "score_pool": 1, "oof_table": 1, "oof": 1},
     }
 
