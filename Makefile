@@ -49,6 +49,7 @@ lint: $(STAMP)  ## what CI demands of the form
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
 format: $(STAMP)  ## fix what a formatter can

@@ -1,4 +1,4 @@
-"""Bad data in real Snakemake: the gate says what is wrong, and no partial output stays."""
+"""Bad data in a real run: the gate names what is wrong, and no partial output stays."""
 
 import zipfile
 

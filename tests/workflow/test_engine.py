@@ -1,4 +1,4 @@
-"""The workflow works bare with the engine's own switches."""
+"""The workflow with Snakemake's own options, and the scripts' imports."""
 
 import ast
 import json
@@ -157,7 +157,7 @@ def test_the_snakefile_asks_for_the_snakemake_of_the_lock():
 @pytest.mark.slow
 @pytest.mark.parametrize(("device", "file"), [("cpu", "train"), ("gpu", "train-gpu")])
 def test_the_config_chooses_the_environment_of_the_network(finished, device, file):
-    """--containerize names every environment first, and then only wants conda to write it down."""
+    """--containerize names every environment before it needs conda."""
     said = finished.snakemake("--containerize", "--config", f"envs={{train: {device}}}", ok=False)
     used = set(re.findall(r"Hashing conda environment envs/(\S+)\.yaml", said))
     assert used == {"data", "report", file}

@@ -1,4 +1,4 @@
-"""Another system's folder of predictions beside the config's runs, on the real engine."""
+"""Another system's folder of predictions next to the config's runs, in a real run."""
 
 import pytest
 import yaml
@@ -10,7 +10,7 @@ from tests.workspace import TINY
 
 RUN = "flexunet-f0-s1"
 ROOT = "results/tiny"
-RATER = 3  # who has drawn every case of the phantom
+RATER = 3  # who annotated every case of the phantom
 
 
 @pytest.fixture(scope="module")
