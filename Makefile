@@ -57,11 +57,12 @@ format: $(STAMP)  ## fix what a formatter can
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-# README.md links into docs/ and config/, so the site's source is all of them as they lie here
+# README.md links into docs/ and config/, so the site's source is all of them as they lie here.
+# Not --quiet: it hides warnings from --strict as well, and a broken link would pass
 docs: $(STAMP)  ## the documentation as pages, in site/html/; a broken link fails
 	rm -rf site && mkdir -p site/source
 	cp -R README.md CHANGELOG.md CONTRIBUTING.md CITATION.cff LICENSE config docs site/source
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --strict
 
 bench: $(STAMP)  ## every benchmark, short; each prints "<name> ratio <number>" last
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick || exit 1; done
