@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 
 REMEDY = "Give the best_model.h5 of a TensorFlow-FlexUNet training"
 _KINDS = {
@@ -101,8 +101,7 @@ def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(path, f"not a readable HDF5 file ({reason})", REMEDY) from error
+        raise InputError(path, f"not a readable HDF5 file ({reason(error)})", REMEDY) from error
 
 
 def _read(path: Path, file: h5py.File) -> SavedModel:

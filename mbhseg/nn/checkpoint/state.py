@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mbhseg.errors import InputError, disk_errors
+from mbhseg.errors import InputError, disk_errors, reason
 from mbhseg.files import atomic_file
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def read_state(path: str | Path) -> Tree:
             tree = json.loads(source.read("tree.json"))
             found = _with_arrays(tree, source)
     except (zipfile.BadZipFile, zlib.error, *_BROKEN) as error:
-        raise StateError(f"it is damaged ({str(error) or type(error).__name__})") from error
+        raise StateError(f"it is damaged ({reason(error)})") from error
     if not isinstance(found, dict):
         raise StateError("it holds no training")
     return found
@@ -197,7 +197,7 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:  # some network file systems have none
-        log.warning("the state's folder cannot be locked (%s)", error.strerror)
+        log.warning("the state's folder cannot be locked (%s)", reason(error))
     return True
 
 

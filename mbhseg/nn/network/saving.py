@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.files import ZIP_EPOCH, atomic_file
 
 
@@ -46,5 +46,4 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.saving.load_model(Path(path), compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(path, f"not a loadable model ({reason})", "Train it again") from error
+        raise InputError(path, f"not a loadable model ({reason(error)})", "Train it again") from error
