@@ -9,7 +9,7 @@ from mbhseg.prepare.slices import select_planes
 
 T = TypeVar("T")
 
-_SEED = 137  # of the draw of planes without a bleed
+_SEED = 137  # of the random choice of planes without hemorrhage
 
 
 def shard_of(items: Sequence[T], name: str) -> list[T]:

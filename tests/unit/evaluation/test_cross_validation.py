@@ -1,4 +1,4 @@
-"""Out-of-fold results: every case once, by the model that has not seen it."""
+"""Out-of-fold results: each case once, by the model not trained on it."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_a_case_that_two_folds_validate_is_named(tmp_path):
 
 
 def summary(overlap: int) -> dict:
-    """Four cases whose classes but EDH, of five voxels each, are all found with this overlap."""
+    """Four cases with five voxels of each class but EDH, predicted with this overlap."""
     reference, model = (np.zeros((6, 12, 1), np.uint8) for _ in range(2))
     for label in range(2, 6):
         reference[label, :5] = label

@@ -1,4 +1,4 @@
-"""Predictions against consensus and raters: the same scores as the agreement table gives."""
+"""Predictions against consensus and raters: the same scores as in the agreement table."""
 
 import re
 from pathlib import Path
@@ -232,7 +232,7 @@ def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
 
 
 def write_probabilities(folder: Path, tiny_set) -> None:
-    """The predictions again, with probabilities: .8 where the prediction is, .1 of SAH anywhere."""
+    """The predictions with probabilities: .8 where predicted, and .1 of SAH everywhere."""
     with Archive(tiny_set.path) as archive:
         for case, tiny in tiny_set.cases.items():
             likely = np.zeros((*tiny.hu.shape, 5), np.uint8)

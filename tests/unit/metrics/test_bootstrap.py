@@ -1,4 +1,4 @@
-"""Patient bootstrap: plain resampling gives the same, and intervals cover what they say."""
+"""Patient bootstrap: equal to plain resampling, and intervals have their stated coverage."""
 
 import math
 

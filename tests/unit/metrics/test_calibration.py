@@ -1,4 +1,4 @@
-"""Calibration: the region, the bins and the errors, held to plain loops."""
+"""Calibration: the region, the bins and the errors, compared with plain loops."""
 
 import numpy as np
 import pandas as pd

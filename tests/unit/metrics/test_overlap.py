@@ -1,4 +1,4 @@
-"""Overlap, summary and legacy figures against independent computations."""
+"""Overlap, summary and slice-wise scores against independent computations."""
 
 import math
 from pathlib import Path

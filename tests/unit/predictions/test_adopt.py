@@ -1,4 +1,4 @@
-"""Predictions of other systems: taken over as they are, or refused with the case's name."""
+"""Predictions of other systems: adopted unchanged, or refused with the case's name."""
 
 from pathlib import Path
 

@@ -82,7 +82,7 @@ def components(predicted, truth, ml=1.0):
 
 
 def a_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and truth: a SDH partly called EDH, and specks of IPH that are none."""
+    """Prediction and truth: an SDH partly predicted as EDH, and false specks of IPH."""
     rng = np.random.default_rng(seed)
     truth = np.zeros((20, 20, 4), np.uint8)
     truth[2:12, 2:8, 1:3] = SDH
@@ -96,7 +96,7 @@ def a_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_dice(pairs, label: int) -> float:
-    """nnU-Net's convention, the plain way."""
+    """nnU-Net's convention, computed directly."""
     dices = []
     for predicted, truth in pairs:
         a, b = predicted == label, truth == label

@@ -1,4 +1,4 @@
-"""A temperature that was put in is found again, and mends the calibration."""
+"""A known temperature is recovered, and improves the calibration."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mbhseg.predictions.temperature import LIMITS, Voxels, soften
 
 
 def cases(true: float, n: int = 20_000, seed: int = 1) -> list[Voxels]:
-    """Labels drawn from probabilities, which a model then gives `true` times too sure."""
+    """Labels sampled from probabilities that a model then overstates by the temperature `true`."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(3):
@@ -43,7 +43,7 @@ def test_softening():
 
 
 def test_certain_and_wrong_is_bounded():
-    """A model that is sure of the wrong class gets as hot as is allowed, and no further."""
+    """A model that is sure of the wrong class gets the highest temperature allowed."""
     p = np.eye(6, dtype=np.float32)[[0, 0]]
     wrong = Voxels(p, np.array([[1, 2]], np.uint8))
     assert temperature.fit([wrong]) == pytest.approx(LIMITS[1], rel=0.01)

@@ -60,7 +60,7 @@ def labels() -> np.ndarray:
 
 
 def read_masks(folder: Path, case: str) -> np.ndarray:
-    """Labels [x, y, z] put together again from the mask PNGs of a case."""
+    """Labels [x, y, z] read back from the mask PNGs of a case."""
     files = [folder / MASKS / slice_name(case, z) for z in range(SHAPE[2])]
     return np.stack([np.rot90(read_mask(file), -1) for file in files], axis=-1)
 

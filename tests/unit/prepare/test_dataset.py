@@ -32,7 +32,7 @@ Index = Mapping[SliceId, Png]
 
 
 def shards(root: Path, n: int) -> tuple[Index, Index]:
-    """Images and masks of CASES, laid in n shards as the slice and rasterize stages do."""
+    """Images and masks of CASES in n shards, as the slice and rasterize stages write them."""
     found = []
     for stage, under in (("slices", ""), ("masks", "consensus")):
         manifests = []
@@ -182,7 +182,7 @@ def annotated(root: Path, n: int) -> pd.DataFrame:
         for case in sorted(CASES)[i::n]:
             for kind in ("consensus", "rater1", "rater3", "soft"):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
-                if kind != "rater1" or case != "ID_b_ID_1":  # whom rater 1 did not draw
+                if kind != "rater1" or case != "ID_b_ID_1":  # which rater 1 did not annotate
                     for z in range(CASES[case]):
                         write_png(folder / kind / slice_name(case, z), picture("masks", case, z))
         manifest = manifest_of(folder)

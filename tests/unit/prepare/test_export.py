@@ -54,7 +54,7 @@ def scan_of(case: str, shear: float = 0.0) -> nib.Nifti1Image:
 
 
 def raters_of(case: str) -> dict[int, np.ndarray]:
-    """Two or three raters: a box that all drew, and a voxel that only rater 1 drew."""
+    """Two or three raters: a box that all labelled, and a voxel that only rater 1 labelled."""
     label = CASES.index(case) + 1
     volume = np.zeros(SHAPE, np.uint8)
     volume[8:14, 6:12, 2:5] = label
@@ -68,7 +68,7 @@ def consensus_of(case: str) -> np.ndarray:
 
 
 def write_archive(path: Path, shear: float = 0.0, plain: bool = False) -> Path:
-    """The archive of CASES; `plain` leaves the volumes uncompressed in spite of their names."""
+    """The archive of CASES; `plain` leaves the volumes uncompressed despite their names."""
     pack = (lambda data: data) if plain else (lambda data: gzip.compress(data, mtime=7))
     with zipfile.ZipFile(path, "w") as archive:
         for case in CASES:
@@ -186,7 +186,7 @@ class TestNnunet:
 
 class TestImageMaskZip:
     def dataset(self, root: Path) -> pd.DataFrame:
-        """A data set of one slice a case, none in test."""
+        """A data set of one slice per case, none in test."""
         table = fold_tables(1)[0]
         table = table[table["subset"] != "test"]
         shards = []

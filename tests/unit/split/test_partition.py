@@ -1,4 +1,4 @@
-"""Splits: nobody leaks, nobody is lost, classes are in proportion, order does not matter."""
+"""Splits: no leaks, no patient is lost, classes are in proportion, order does not matter."""
 
 import math
 from typing import ClassVar
@@ -115,7 +115,7 @@ def test_seed_decides() -> None:
 
 
 def test_a_known_split_stays() -> None:
-    """The split of a fixed cohort, written down: a change of it is a change of every result."""
+    """The exact split of a fixed cohort: if it changes, every result changes."""
     cases = table_of([(f"ID_{i}_ID_0", f"ID_{i}", KEYS[i % 5]) for i in range(10)])
     table = partition.make(cases, folds=2, test=0.2, valid=0.2, seed=137)[0]
     assert "".join(name[:2] for name in table["subset"]) == "tevavavatrtrtetrtrva"
@@ -202,7 +202,7 @@ class TestBySlice:
 
 
 class TestExternal:
-    """A set that another's models are tested on."""
+    """A set on which the models of another set are tested."""
 
     CASES = table_of([("a1", "A", "EDH"), ("b1", "B", ""), ("b2", "B", "SDH")]).assign(
         image_sha256=["1", "2", "3"]
