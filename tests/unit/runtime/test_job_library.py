@@ -10,7 +10,8 @@ import sys
 from types import SimpleNamespace
 from mbhseg.runtime.job import run
 
-run(lambda job: print("done"), SimpleNamespace(log=["job.log"], rule="x", scriptdir=sys.argv[1]))
+job = SimpleNamespace(log=["job.log"], rule="x", threads=1, scriptdir=sys.argv[1])
+run(lambda job: print("done"), job)
 """
 
 
