@@ -1,4 +1,4 @@
-"""What made a result: digests of the code behind a rule, versions, and the state of git.
+"""Digests of the code behind a rule.
 
 Light on purpose: the Snakefile imports it at every call.
 """
@@ -19,7 +19,7 @@ def code_digest(script: Path, root: Path = ROOT) -> str:
 
     The digest is over the syntax trees without docstrings, so comments, docstrings and layout
     do not count. A package's data files (templates, styles) count with any module beside them.
-    Imports are found by reading, not by running: an import inside a function counts too.
+    Imports are found in the syntax tree: an import inside a function counts too.
     """
     code = closure(script, root)
     data = {d for p in code if PACKAGE in p.parts for d in _data_files(p.parent)}
@@ -29,15 +29,15 @@ def code_digest(script: Path, root: Path = ROOT) -> str:
 
 
 def closure(script: Path, root: Path = ROOT) -> set[Path]:
-    """A script and every module of the repository that it imports, by however many steps."""
-    found: set[Path] = set()
+    """A script and every module of the repository that it imports, directly or indirectly."""
+    files: set[Path] = set()
     queue = [script]
     while queue:
         path = queue.pop()
-        if path not in found:
-            found.add(path)
+        if path not in files:
+            files.add(path)
             queue.extend(_imports(path, root))
-    return found
+    return files
 
 
 @functools.cache
@@ -60,15 +60,15 @@ def _file_digest(path: Path) -> str:
 
 @functools.cache
 def _data_files(folder: Path) -> tuple[Path, ...]:
-    """Files of the folders beside a module that are no packages, such as templates/."""
+    """Files of the folders templates/ and static/ beside a module."""
     plain = [d for d in folder.iterdir() if d.is_dir() and d.name in ("templates", "static")]
     return tuple(sorted(p for d in plain for p in d.rglob("*") if p.is_file()))
 
 
-@functools.cache  # for most rules' scripts import the same modules
+@functools.cache  # most scripts import the same modules
 def _imports(path: Path, root: Path) -> frozenset[Path]:
     """Files of the package that a module imports, its parents' __init__ included."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -84,8 +84,8 @@ def _imports(path: Path, root: Path) -> frozenset[Path]:
         for name in names:
             parts = name.split(".")
             if parts[0] == PACKAGE:
-                found.update(_files_of(parts, root))
-    return frozenset(found)
+                files.update(_files_of(parts, root))
+    return frozenset(files)
 
 
 def _files_of(parts: list[str], root: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""What a change reruns, on the real engine: what depends on it, and nothing else."""
+"""What a change reruns in real dry runs: what depends on it, and nothing else."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ PREPARED = {"slice", "rasterize", "annotations", "agree", "agreement", "split", 
 
 @contextlib.contextmanager
 def edited(path, old, new):
-    """A file with one text replaced, and put back with its times."""
+    """A file with a text replaced; restored with its times."""
     text, times = path.read_text(), path.stat()
     assert old in text
     try:
@@ -73,7 +73,7 @@ TOUCHED = (
 
 
 def test_touching_files_reruns_nothing(finished):
-    """As a clone does, which gives every file of the code the time of day."""
+    """A clone gives every file of the code a new time."""
     paths = [finished.root / file for file in TOUCHED]
     times = [path.stat() for path in paths]
     for path in paths:
@@ -113,7 +113,7 @@ def test_a_deleted_output_is_made_again(finished):
         kept.rename(folder)
 
 
-# The rest of the table, a dry run each. Sets are exact: nothing is missing, nothing is needless.
+# The rest of the table, one dry run each. Sets are exact: no rule is missing or superfluous.
 SCORED = EVALUATED | {"postprocess"}
 SLICED = ASSEMBLED | {"slice"}
 INSPECTED = RASTERIZED | PREPARED | {"inspect", "inventory", "gate"}
@@ -160,7 +160,7 @@ def test_an_edit_reruns_what_is_made_with_the_file(finished, file):
 
 @contextlib.contextmanager
 def appended(path):
-    """A file with a byte more, and put back with its times."""
+    """A file with one more byte; restored with its times."""
     data, times = path.read_bytes(), path.stat()
     path.write_bytes(data + b"\n")
     try:
@@ -185,7 +185,7 @@ SET = {
     "training={epochs: 2}": TRAINED,
     "inference={precision: float32}": INFERRED,
     "experiments={flexunet: {}, other: {training: {epochs: 2}}}": REPORTED,
-    # The engine runs whatever follows a job that runs, even if its output turns out the same.
+    # Snakemake runs whatever follows a job that runs, even if its output is the same.
     "shards=4": INSPECTED,
 }
 

@@ -1,4 +1,4 @@
-"""Keras model files: written whole, the same bytes for the same weights, and loaded safely."""
+"""Keras model files: written atomically, equal bytes for equal weights, and loaded safely."""
 
 import json
 import zipfile

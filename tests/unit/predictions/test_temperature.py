@@ -26,7 +26,7 @@ def test_finds_the_temperature(true):
     made = cases(true)
     found = temperature.fit(made)
     assert found == pytest.approx(true, rel=0.03)
-    before, after = (temperature.calibration_error(made, t) for t in (1.0, found))
+    before, after = (temperature.mean_calibration_error(made, t) for t in (1.0, found))
     assert after < 0.01
     assert after <= before
     assert temperature.loss(made, found) <= min(temperature.loss(made, t) for t in (0.9, 1, 1.2))
@@ -53,8 +53,9 @@ def test_certain_and_wrong_is_bounded():
 def test_calibration_error_by_hand():
     p = np.array([[0.9, 0.1, 0, 0, 0, 0]] * 4, np.float32)
     labels = np.array([[0, 0, 1, 1], [0, 0, 0, 1]], np.uint8)  # right in 5 of 8
-    assert temperature.calibration_error([Voxels(p, labels)], 1.0) == pytest.approx(0.9 - 5 / 8)
+    error = temperature.mean_calibration_error([Voxels(p, labels)], 1.0)
+    assert error == pytest.approx(0.9 - 5 / 8)
     empty = Voxels(p[:0], labels[:, :0])
-    assert np.isnan(temperature.calibration_error([empty], 1.0))
-    with pytest.raises(InputError, match="no validation case has a hemorrhage"):
+    assert np.isnan(temperature.mean_calibration_error([empty], 1.0))
+    with pytest.raises(InputError, match=r"^temperature: .*validation"):
         temperature.fit([empty])
