@@ -46,4 +46,6 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.saving.load_model(Path(path), compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(path, f"not a loadable model ({reason(error)})", "Train it again") from error
+        raise InputError(
+            path, f"not a loadable model ({reason(error)})", "Train it again"
+        ) from error
