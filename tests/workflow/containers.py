@@ -34,7 +34,7 @@ def call(*words: str | Path, **options) -> str:
 
 
 def _limits() -> list[str]:
-    """Flags for limits that this process may set: podman's own are more than some machines allow."""
+    """Flags for limits that this process may set: podman's own may be more than is allowed."""
     words = []
     for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         hard = resource.getrlimit(kind)[1]

@@ -1,4 +1,4 @@
-"""The Dockerfile's image, built and run as a cluster or a hospital would: without rights or network.
+"""The Dockerfile's image, built and run as a cluster or hospital would: no rights, no network.
 
 Registries of images may be out of reach, so Debian's packages make the base image. In place of it
 MBHSEG_PULL_BASE=1 takes the one that the Dockerfile names. pip in the image finds the wheels that
