@@ -17,7 +17,7 @@ def main(job: Any) -> None:
     summary, out = read_json(job.input.summary), job.output
     scores.scores(table, ceiling, out.scores, f"{name}: Dice on the test cases")
     scatter.scatter(table, ceiling, out.scatter, f"{name}: Dice case by case")
-    bland_altman.bland_altman(table, ceiling, out.volumes, f"{name}: hemorrhage volumes")
+    bland_altman.bland_altman(table, ceiling, out.volumes, f"{name}: bleed volumes")
     calibration.reliability(summary.get("calibration"), out.calibration, f"{name}: reliability")
     confusion.confusion(summary["confusion"], out.confusion, f"{name}: classes, voxel by voxel")
     planes = partition.members(read_table(job.input.fold), "test")
@@ -29,7 +29,7 @@ def main(job: Any) -> None:
             )
             for choice in examples.choose_cases(table)
         ]
-    title = f"{name}: test cases with hemorrhage, ranked by mean Dice over their classes"
+    title = f"{name}: test cases with a bleed, ranked by mean Dice over their classes"
     examples.overlay_panel(panels, out.overlays, title)
 
 

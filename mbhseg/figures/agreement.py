@@ -97,7 +97,7 @@ def _label_marks(axes: Axes) -> None:
         s=16,
         facecolors="none",
         edgecolors=RATER,
-        label="only one annotated the class",
+        label="only one drew the class",
     )
     axes.scatter(nothing, nothing, marker="D", s=30, color=INK, label="mean over cases")
     axes.plot(nothing, nothing, color=INK, linewidth=1.6, label="median; box 25-75 %, bars 5-95 %")

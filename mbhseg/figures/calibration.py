@@ -25,7 +25,7 @@ def reliability(calibration: Mapping[str, Any] | None, path: str | Path, title: 
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
     if calibration is None:
         axes = figure.subplots()
-        note(axes, "no probabilities were kept; see inference.probabilities in the config")
+        note(axes, "no probabilities were kept: see inference.probabilities in the config")
         axes.set_axis_off()
         save(figure, path)
         return

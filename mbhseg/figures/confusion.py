@@ -41,7 +41,7 @@ def confusion(matrix: ArrayLike, path: str | Path, title: str) -> None:
     axes.set_xticks(range(len(CLASSES)), _NAMES)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    axes.set_xlabel("prediction, % of the voxels in the row")
+    axes.set_xlabel("prediction, % of the voxels of a row")
     axes.set_ylabel("consensus")
     axes.axhline(0.5, color=INK, linewidth=1.2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)

@@ -136,7 +136,7 @@ def overlay_panel(panels: Sequence[CasePanel], path: str | Path, title: str) -> 
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
     if not panels:
         axes = figure.subplots()
-        axes.text(0.5, 0.5, "no case with hemorrhage", ha="center", va="center")
+        axes.text(0.5, 0.5, "no case with a bleed", ha="center", va="center")
         axes.set_axis_off()
         save(figure, path)
         return

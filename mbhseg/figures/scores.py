@@ -65,7 +65,7 @@ def scores(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, title: 
     figure = sheet(10, 7.4)
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, lanes(cases, ceiling), True, "Where the reference has the class")
-    _panel(right, lanes(cases, ceiling), False, "nnU-Net's convention: a false positive scores 0")
+    _panel(right, lanes(cases, ceiling), False, "nnU-Net's convention: a false positive counts 0")
     left.set_yticks(range(len(_ROWS)), [*KEYS, "any bleed"])
     left.set_ylim(len(_ROWS) - 0.5, -0.5)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
