@@ -2,7 +2,7 @@
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27.1")
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"  # also with --directory
@@ -27,24 +27,20 @@ include: "rules/verify.smk"
 include: "rules/provenance.smk"
 
 
-localrules:
-    all,
-    data,
-
-
 rule data:
-    """The data sets only: images, masks, splits and the raters' agreement."""
+    """The data sets only: images, masks, splits and inter-rater agreement."""
     input:
-        archives=expand("results/{dataset}/raw/archive.zip", dataset=DATASETS),
+        archives=expand(ARCHIVE, dataset=DATASETS),
         inventories=expand(rules.inventory.output, dataset=DATASETS),
         splits=expand(rules.split.output, dataset=DATASETS),
         sets=expand(rules.dataset.output, dataset=DATASETS),
         annotations=expand(rules.annotations.output, dataset=DATASETS),
         agreements=expand(rules.agreement.output, dataset=DATASETS),
+    localrule: True
 
 
 rule all:
-    """Everything the config asks for: models, predictions, scores, the report, all verified."""
+    """Everything that the config asks for: models, predictions, scores and the report, all verified."""
     default_target: True
     input:
         rules.data.input,
@@ -60,3 +56,4 @@ rule all:
         report=expand("results/{dataset}/report", dataset=DATASETS),
         verified=expand("results/{dataset}/verified.tsv", dataset=DATASETS),
         provenance=expand(rules.provenance.output, dataset=DATASETS),
+    localrule: True

@@ -19,6 +19,7 @@ import yaml
 import mbhseg.nn  # noqa: F401 (it sets up TensorFlow, which must not have been imported before)
 from mbhseg.classes import CLASSES
 from mbhseg.config import experiments
+from mbhseg.config.defaults import defaults
 from mbhseg.files import read_table, write_json
 from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
@@ -33,9 +34,8 @@ CORES = len(os.sched_getaffinity(0))
 
 def preset(name: str = "config") -> dict[str, Any]:
     """The configuration of `config/<name>.yaml`, laid over the default as the engine does."""
-    base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     over = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    merged: dict[str, Any] = experiments.merged(base, over)
+    merged: dict[str, Any] = experiments.merged(defaults(), over)
     return merged
 
 

@@ -112,7 +112,7 @@ def run(folder: Path, quick: bool) -> None:
             valid = sorted(set(table["case"][table["subset"] == "valid"]))
             found = calibrate(path, valid, predictor)["temperature"]
             voxels = [case_voxels(archive, case, predictor) for case in truth]
-            before, after = (temperature.calibration_error(voxels, t) for t in (1.0, found))
+            before, after = (temperature.mean_calibration_error(voxels, t) for t in (1.0, found))
             print(f"fold {fold}: temperature {found:.3f}, ECE on test {before:.4f} -> {after:.4f}")
         ways = {f"fold {n}": one for n, one in enumerate(single)}
         ways |= {f"fold {n}, mirrored": one for n, one in enumerate(mirrored)}

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the package i
 
 from mbhseg.evaluation.case_scores import Task, evaluate_case, evaluate_cases
 from mbhseg.evaluation.run_summary import summarise_evaluation
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.phantom import PhantomSpec, make_case
 from mbhseg.phantom.zip_archive import TOP_FOLDER, case_members
@@ -78,7 +79,7 @@ def predict(archive_path: Path, folder: Path) -> None:
                 near = ndimage.gaussian_filter((found == label).astype(np.float32), (2, 2, 0))
                 likely[..., label - 1] = np.rint(near * 255)
             scan = archive.nifti(files.image)
-            write_case(folder, case, found, scan, pictures=False, probabilities=likely)
+            write_case(folder, case, found, scan, Window("brain", 40, 80), False, likely)
 
 
 # --- the plain way

@@ -121,6 +121,10 @@ def seconds_an_image(pngs: Path, names: list[str], size: int) -> float:
             augmentation=recipe.augmentation,
             windows=channel_windows(windows_of(config)),
             seed=1,
+            targets="consensus",
+            patch=None,
+            threads=1,
+            ahead=1,
         )
         began = time.process_time()
         for step in range(batches):
@@ -138,7 +142,8 @@ def train_on(pngs: Path, names: list[str], slices: int, size: int, steps: int) -
 
     config = preset("demo")
     training = config["training"]
-    training |= {"epochs": 2, "threads": 2, "summary": False, "previews": {"slices": 0}}
+    training |= {"epochs": 2, "threads": 2}
+    training["previews"] |= {"slices": 0}
     training["sampling"] |= {"slices_per_epoch": steps * training["batch"]}
     peak = Peak()
     peak.start()

@@ -93,6 +93,7 @@ def make_model(archive: Path, folder: Path, patch: dict[str, int] | None) -> Non
 
 def our_way(archive: Path, folder: Path, precision: str) -> Cost:
     """All scans of the archive, after a first pass that compiles."""
+    from mbhseg.config.defaults import defaults
     from mbhseg.inference.predictor import Predictor
     from mbhseg.nn import device
     from mbhseg.scans import pipeline
@@ -102,13 +103,15 @@ def our_way(archive: Path, folder: Path, precision: str) -> Cost:
     predictor = Predictor.load(folder, batch=4, precision=precision)
     found, _ = find([archive])
     hu = found[0].read().hu
-    pipeline.predict_scans(found, predictor, folder / "first", pipeline.Settings())  # compiles
+    wanted = defaults()["inference"] | {"probabilities": False, "report": False}
+    settings = pipeline.Settings.of(wanted, None)
+    pipeline.predict_scans(found, predictor, folder / "first", settings)  # compiles
     began = time.perf_counter()
     for _ in predictor.planes(hu):
         pass
     network = time.perf_counter() - began
     began = time.perf_counter()
-    _, failed = pipeline.predict_scans(found, predictor, folder / "scans", pipeline.Settings())
+    _, failed = pipeline.predict_scans(found, predictor, folder / "scans", settings)
     seconds = (time.perf_counter() - began) / len(found)
     assert not failed, failed
     return Cost(seconds, network, _peak_mb())

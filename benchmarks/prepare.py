@@ -2,13 +2,13 @@
 
     python benchmarks/prepare.py [--quick]
 
-Compares, in one run and on the same planes, the project's slice and rasterize stages with the
-seed's procedure written plainly (whole volume to float64, cv2.resize, cv2.imwrite at its
-defaults, one rater) and with the floor (inflate the input, encode the PNGs, nothing else).
-Times are CPU seconds of all threads, so that a busy machine does not decide. What making the
-files takes of them is shown, too: between folders of one ext4 it differed tenfold, so measure
-where the results will lie (TMPDIR=...). The last line is `prepare ratio <number>`: the plain
-procedure's core-seconds a slice over the project's.
+Compares, in one run and on the same slices, the project's slice and rasterize stages with a plain
+version of the reference project's procedure (whole volume to float64, cv2.resize, cv2.imwrite at
+its defaults, one rater) and with the minimum (inflate the input, encode the PNGs, nothing else).
+Times are CPU seconds of all threads, so that a busy machine does not matter. The share of creating
+files is shown, too: it differed tenfold between folders of one ext4, so measure where the results
+will lie (TMPDIR=...). The last line is `prepare ratio <number>`: the plain procedure's
+core-seconds per slice over the project's.
 """
 
 import argparse
@@ -45,7 +45,7 @@ RATERS = 3
 SEED_WINDOW = (Window("seed", 127.5, 255),)
 THREE_WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 ROUNDS = 5
-PASSES = 4  # over the cases in a shard: a third of a second would be decided by its start
+PASSES = 4  # over the cases in a shard, so that start-up time does not dominate
 
 
 def make_archive(path: Path, cases: int) -> None:
@@ -62,7 +62,7 @@ def make_archive(path: Path, cases: int) -> None:
 
 
 def plain(folder: Path, out: Path) -> None:
-    """The seed's procedure on the unpacked cases."""
+    """The reference project's procedure on the unpacked cases."""
     (out / "images").mkdir(parents=True)
     (out / "masks").mkdir()
     for case in sorted(folder.iterdir()):

@@ -92,9 +92,8 @@ def our_training(folder: Path, images: int, way: Way) -> float:
         **way._asdict(),
         "epochs": 3,
         "metrics": [],
-        "previews": {"slices": 0},
-        "sampling": {"slices_per_epoch": images},
-        "summary": False,
+        "previews": {"slices": 0, "every": 1},
+        "sampling": {"foreground": None, "slices_per_epoch": images},
     }
     table = data_set(folder)
     some = table["subset"].eq("train") | table["case"].eq(

@@ -1,7 +1,7 @@
-"""`python -m mbhseg`: the parts of the workflow that are of use without it."""
+"""`python -m mbhseg`: the command `mbhseg` where it is not installed."""
 
 import sys
 
 from mbhseg.cli.main import main
 
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())

@@ -12,7 +12,7 @@ Labels = NDArray[np.uint8]  # label values 0..5, of a plane or a volume
 class LabelClass(NamedTuple):
     """One class of the label volumes.
 
-    `label` is the voxel value on disk, `rgb` the colour in mask PNGs (the seed's code),
+    `label` is the voxel value on disk, `rgb` the colour in mask PNGs (the reference project's),
     `safe_rgb` a colour-blind-safe alternative for displays (Okabe and Ito, 2008).
     """
 
@@ -31,7 +31,8 @@ CLASSES: tuple[LabelClass, ...] = (
     LabelClass(4, "SAH", "subarachnoid hemorrhage", (0, 255, 255), (86, 180, 233)),
     LabelClass(5, "SDH", "subdural hemorrhage", (0, 255, 0), (0, 158, 115)),
 )
+N_LABELS = len(CLASSES)  # background included
 FOREGROUND = CLASSES[1:]
-PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)  # colours by label, the code of mask PNGs
+PALETTE = np.array([c.rgb for c in CLASSES], np.uint8)  # colours by label, as in mask PNGs
 KEYS = tuple(c.key for c in FOREGROUND)
 ANY = "any"  # the union of all hemorrhage classes, in tables of scores

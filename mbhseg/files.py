@@ -85,7 +85,7 @@ def read_json(path: str | Path) -> Any:
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as `.tsv` or `.csv`, without index, missing values as empty cells.
 
-    Floats keep every digit that tells them apart, so equal tables are equal files.
+    Floats are written with as many digits as identify them, so equal tables are equal files.
     """
     separator = "\t" if Path(path).suffix == ".tsv" else ","
     with atomic_file(path) as partial:
@@ -124,7 +124,7 @@ MANIFEST_COLUMNS = ("file", "bytes", "sha256")
 def files_below(root: str | Path) -> list[str]:
     """Every file below `root`, relative with `/`, sorted.
 
-    Names that begin with a dot are the engine's own (`.snakemake_timestamp`) and left out.
+    Names that begin with a dot are Snakemake's (`.snakemake_timestamp`) and left out.
     """
     root = Path(root)
     return sorted(
@@ -155,9 +155,9 @@ def slice_name(case: str, plane: int) -> str:
 
 
 def write_listed(root: Path, name: str, data: bytes) -> ManifestRow:
-    """Write one file below `root`, which must exist, and give its row of the manifest.
+    """Write one file below `root`, which must exist; returns its row of the manifest.
 
-    It is written in place: `root` is a folder that becomes visible as a whole.
+    It is written in place, because `root` is a folder of `atomic_dir`.
     """
     (root / name).write_bytes(data)
     return ManifestRow(name, len(data), hashlib.sha256(data).hexdigest())

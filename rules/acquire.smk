@@ -1,18 +1,18 @@
-"""The archive: fetched from the hub, linked from this machine, or generated. All end alike."""
+"""The archive: fetched from the hub, linked from this machine, or generated."""
 
 
 rule fetch_hub:
-    """Fetch the archive from the Hugging Face hub, resuming what an earlier try left."""
+    """Fetch the archive from the Hugging Face hub; resume what an earlier attempt left."""
     output:
-        archive="results/{dataset}/raw/archive.zip",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        archive=ARCHIVE,
+        digest=f"{ARCHIVE}.sha256",
         source="results/{dataset}/raw/source.json",
     log:
         "results/logs/{dataset}/fetch_hub.log",
     benchmark:
         "results/benchmarks/{dataset}/fetch_hub.tsv"
     wildcard_constraints:
-        dataset=named("huggingface"),
+        dataset=any_of(targets.from_source(config, "huggingface")),
     conda:
         "../envs/data.yaml"
     resources:
@@ -26,19 +26,19 @@ rule fetch_hub:
 
 
 rule link_archive:
-    """Link a zip of this machine into the results, its digest checked."""
+    """Link a zip of this machine into the results and check its digest."""
     input:
         archive=lambda wildcards: source("archive")(wildcards)["path"],
     output:
-        archive="results/{dataset}/raw/archive.zip",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        archive=ARCHIVE,
+        digest=f"{ARCHIVE}.sha256",
         source="results/{dataset}/raw/source.json",
     log:
         "results/logs/{dataset}/link_archive.log",
     benchmark:
         "results/benchmarks/{dataset}/link_archive.tsv"
     wildcard_constraints:
-        dataset=named("archive"),
+        dataset=any_of(targets.from_source(config, "archive")),
     conda:
         "../envs/data.yaml"
     resources:
@@ -54,15 +54,15 @@ rule link_archive:
 rule make_phantom:
     """Generate the phantom data set."""
     output:
-        archive="results/{dataset}/raw/archive.zip",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        archive=ARCHIVE,
+        digest=f"{ARCHIVE}.sha256",
         source="results/{dataset}/raw/source.json",
     log:
         "results/logs/{dataset}/make_phantom.log",
     benchmark:
         "results/benchmarks/{dataset}/make_phantom.tsv"
     wildcard_constraints:
-        dataset=named("phantom"),
+        dataset=any_of(targets.from_source(config, "phantom")),
     conda:
         "../envs/data.yaml"
     threads: 2
@@ -76,13 +76,8 @@ rule make_phantom:
         "../workflow_scripts/acquire_phantom.py"
 
 
-localrules:
-    fetch,
-
-
 rule fetch:
     """Stage every archive that the config asks for; no other rule opens a connection."""
     input:
-        expand(
-            "results/{dataset}/raw/archive.zip", dataset=targets.with_sources(config)
-        ),
+        expand(ARCHIVE, dataset=targets.with_sources(config)),
+    localrule: True

@@ -1,10 +1,10 @@
-"""Rater against rater: what a human reaches, the ceiling beside every score."""
+"""Inter-rater agreement, which is shown next to every score of a model."""
 
 
 rule agree:
     """Score the raters of one shard of the cases against each other."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         cases="results/{dataset}/inventory/usable.tsv",
     output:
         pairs="results/{dataset}/agreement/shards/{scatteritem}.csv",
@@ -25,7 +25,7 @@ rule agree:
 
 
 rule agreement:
-    """Merge the pairs and summarise them."""
+    """Merge and summarise the pairs' scores."""
     input:
         shards=gather.shard("results/{{dataset}}/agreement/shards/{scatteritem}.csv"),
     output:

@@ -1,10 +1,10 @@
-"""Scores: the model beside the raters, other systems, the best HU threshold, the seed's metric."""
+"""Scores of models, raters, other systems, the best HU threshold, and by the reference project's metric."""
 
 
 rule adopt:
-    """Take over a foreign system's predictions of the test cases, checked against the scans."""
+    """Adopt another system's predictions of the test cases after checking them against the scans."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         files=lambda w: targets.foreign_files(config, w.run, w.dataset),
     output:
@@ -15,7 +15,7 @@ rule adopt:
     benchmark:
         "results/benchmarks/{dataset}/adopt/{run}.tsv"
     wildcard_constraints:
-        run="|".join(config["foreign"]) or "(?!)",
+        run=any_of(config["foreign"]),
     conda:
         "../envs/data.yaml"
     resources:
@@ -23,6 +23,7 @@ rule adopt:
         runtime=grows(60),
     params:
         folder=lambda w: targets.foreign_folder(config, w.run, w.dataset),
+        window=experiments.display_window(config),
         overlays=config["inference"]["overlays"],
         code=code("evaluate_adopt"),
     script:
@@ -30,9 +31,9 @@ rule adopt:
 
 
 rule postprocess:
-    """Choose the post-processing of a run on its validation cases; the test set has no part."""
+    """Choose the post-processing of a run on its validation cases; the test set is not used."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         predictions=ancient("results/{dataset}/predictions/{run}/valid"),
         manifest="results/{dataset}/predictions/{run}/valid.tsv",
@@ -43,9 +44,9 @@ rule postprocess:
     benchmark:
         "results/benchmarks/{dataset}/postprocess/{run}.tsv"
     wildcard_constraints:
-        dataset="|".join(TRAINED),
+        dataset=any_of(TRAINED),
         run=RUN,
-    priority: 1  # what is scored and shown waits for it
+    priority: 1  # scores and the report wait for it
     conda:
         "../envs/data.yaml"
     resources:
@@ -63,15 +64,15 @@ rule postprocess:
 rule evaluate:
     """Score the test predictions, the raters and the best HU threshold on the same cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         predictions=ancient("results/{dataset}/predictions/{run}/test"),
         manifest="results/{dataset}/predictions/{run}/test.tsv",
-        postprocessing=chosen_postprocessing,
+        postprocessing=lambda w: targets.chosen_postprocessing(config, w.dataset, w.run),
     output:
         cases=report(
             "results/{dataset}/evaluation/{run}/cases.csv",
-            caption="../report/cases.rst",
+            caption="../captions/cases.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "cases"},
         ),
@@ -87,7 +88,7 @@ rule evaluate:
         "results/logs/{dataset}/evaluate/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/evaluate/{run}.tsv"
-    priority: 1  # what is scored and shown waits for it
+    priority: 1  # the report waits for it
     conda:
         "../envs/data.yaml"
     threads: 2
@@ -103,7 +104,7 @@ rule evaluate:
 
 
 rule compare:
-    """Hold all runs and foreign systems against each other, patient by patient."""
+    """Compare all runs and other systems, patient by patient."""
     input:
         cases=expand("results/{{dataset}}/evaluation/{run}/cases.csv", run=SCORED),
         processed=expand(
@@ -113,7 +114,7 @@ rule compare:
         runs="results/{dataset}/comparison/runs.csv",
         experiments=report(
             "results/{dataset}/comparison/experiments.csv",
-            caption="../report/comparison.rst",
+            caption="../captions/comparison.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "what": "comparison"},
         ),
@@ -135,7 +136,7 @@ rule compare:
 
 
 rule legacy:
-    """The seed project's evaluation: its loss and its metric on the test slices."""
+    """Evaluate as the reference project does: its loss and its metric on the test slices."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -152,13 +153,13 @@ rule legacy:
         run=RUN,
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(4000),
         runtime=grows(120),
         gpu=1,
     params:
         batch_size=config["inference"]["batch_size"],
-        code=code("evaluate_legacy"),
+        code=network_code("evaluate_legacy"),
     script:
         "../workflow_scripts/evaluate_legacy.py"

@@ -1,8 +1,8 @@
-"""The data set in other projects' formats. Targets of their own: `rule all` does not build them."""
+"""The data set in other projects' formats. `rule all` does not build them."""
 
 
 rule export_images:
-    """The seed project's ImageMask-Dataset zip."""
+    """Write the ImageMask-Dataset zip of the reference project."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -24,9 +24,9 @@ rule export_images:
 
 
 rule export_nnunet:
-    """nnU-Net v2 raw data with the same test set and folds."""
+    """Write nnU-Net v2 raw data with the same test set and folds."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         folds=rules.split.output.folds,
     output:
         folder=directory("results/{dataset}/export/nnunet/Dataset{number}_{dataset}"),
@@ -49,12 +49,8 @@ rule export_nnunet:
         "../workflow_scripts/export_nnunet.py"
 
 
-localrules:
-    export,
-
-
 rule export:
-    """Both exports of every data set, nnU-Net's under number 501; external test sets have none."""
+    """Both exports of every data set, nnU-Net's with number 501; none of external test sets."""
     input:
         images=[
             f"results/{name}/export/{name}-ImageMask-Dataset.zip" for name in DATASETS
@@ -62,3 +58,4 @@ rule export:
         nnunet=[
             f"results/{name}/export/nnunet/Dataset501_{name}.tsv" for name in TO_TRAIN
         ],
+    localrule: True

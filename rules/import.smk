@@ -1,10 +1,10 @@
-"""Weights from outside, for experiments that name a file of them instead of training."""
+"""Imported weights, for experiments that name a file instead of training."""
 
 
 rule import_weights:
-    """Take a run's weights from a best_model.h5 of the seed project."""
+    """Import a run's weights from a best_model.h5 of the reference project."""
     input:
-        weights=weights_of,
+        weights=lambda wildcards: targets.weights_of(config, wildcards.run),
     output:
         model="results/{dataset}/models/{run}/model.keras",
         run="results/{dataset}/models/{run}/run.json",
@@ -14,8 +14,8 @@ rule import_weights:
     benchmark:
         "results/benchmarks/{dataset}/import_weights/{run}.tsv"
     wildcard_constraints:
-        dataset="|".join(TRAINED),
-        run=runs_of(imported=True),
+        dataset=any_of(TRAINED),
+        run=targets.run_pattern(config, imported=True),
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
     resources:
@@ -25,6 +25,6 @@ rule import_weights:
         network=lambda wildcards: recipe_of(wildcards)["network"],
         size=config["slices"]["size"],
         windows=WINDOWS,
-        code=code("import_weights"),
+        code=network_code("import_weights"),
     script:
         "../workflow_scripts/import_weights.py"

@@ -1,10 +1,10 @@
-"""Volumes out of a trained model, in the geometry of the scans."""
+"""Predicted volumes, in the geometry of the scans."""
 
 
 rule infer:
-    """Predict every case of a subset; the model is loaded once."""
+    """Predict every case of a subset with one load of the model."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         leakage="results/{dataset}/split/leakage.tsv",
         model=of_model("model.keras"),
@@ -18,10 +18,10 @@ rule infer:
         "results/benchmarks/{dataset}/infer/{run}.{subset}.tsv"
     wildcard_constraints:
         run=RUN,
-    priority: 1  # what is scored and shown waits for it
+    priority: 1  # scores and the report wait for it
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),
@@ -29,8 +29,9 @@ rule infer:
     params:
         batch_size=config["inference"]["batch_size"],
         precision=config["inference"]["precision"],
+        window=experiments.display_window(config),
         overlays=config["inference"]["overlays"],
         probabilities=config["inference"]["probabilities"],
-        code=code("infer_volumes"),
+        code=network_code("infer_volumes"),
     script:
         "../workflow_scripts/infer_volumes.py"

@@ -1,10 +1,10 @@
-"""Every case is looked at before it is used: the inventory and the QC gate."""
+"""Quality control of every case before it is used: the inventory and the gate."""
 
 
 rule inspect:
     """Inspect one shard of the cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
     output:
         cases="results/{dataset}/inventory/shards/{scatteritem}.cases.tsv",
         slices="results/{dataset}/inventory/shards/{scatteritem}.slices.tsv",
@@ -22,13 +22,14 @@ rule inspect:
         mem_mb=grows(800),
         runtime=grows(120),
     params:
+        window=experiments.display_window(config),
         code=code("inspect_cases"),
     script:
         "../workflow_scripts/inspect_cases.py"
 
 
 rule inventory:
-    """Merge the shards, and check across the cases."""
+    """Merge the shards and check across cases."""
     input:
         cases=gather.shard(
             "results/{{dataset}}/inventory/shards/{scatteritem}.cases.tsv"
@@ -44,7 +45,7 @@ rule inventory:
         slices="results/{dataset}/inventory/slices.tsv",
         findings=report(
             "results/{dataset}/inventory/findings.tsv",
-            caption="../report/findings.rst",
+            caption="../captions/findings.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "QC findings"},
         ),
@@ -64,7 +65,7 @@ rule inventory:
 
 
 rule gate:
-    """Let the cases pass that may be used; stop the workflow at errors if the config says so."""
+    """List the usable cases; stop the workflow at errors if the config says so."""
     input:
         cases="results/{dataset}/inventory/cases.tsv",
         findings="results/{dataset}/inventory/findings.tsv",

@@ -1,4 +1,4 @@
-"""What made the results: for people to read, and for others to make them again."""
+"""How the results were made, for readers and for reproducing them."""
 
 
 onstart:
@@ -6,11 +6,11 @@ onstart:
 
 
 rule provenance:
-    """Record inputs, settings, code, versions, machine and times, also as an RO-Crate."""
+    """Record inputs, settings, code, versions, machine and times, as JSON and as an RO-Crate."""
     input:
         verified="results/{dataset}/verified.tsv",
         source="results/{dataset}/raw/source.json",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        digest=f"{ARCHIVE}.sha256",
         inventory=rules.inventory.output,
         folds=rules.split.output.folds,
         table="results/{dataset}/dataset.tsv",

@@ -2,9 +2,9 @@
 
 
 rule rasterize:
-    """Rasterize one shard of the cases."""
+    """Write the masks of one shard of the cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         cases="results/{dataset}/inventory/usable.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
     output:
@@ -30,7 +30,7 @@ rule rasterize:
 
 
 rule annotations:
-    """Every rater's masks, and the votes of `method: soft`, in one folder whatever the shards."""
+    """Collect each rater's masks, and the votes of `method: soft`, from the shards into one folder."""
     input:
         masks=ancient(gather.shard("results/{{dataset}}/masks/{scatteritem}")),
         manifests=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),

@@ -1,8 +1,8 @@
-"""Figures for people, and the page that holds them."""
+"""Figures, model cards and the report page."""
 
 
 rule figures:
-    """Draw the data set: its sizes, its splits, samples of it, and how far its raters agree."""
+    """Draw the data set: sizes, split balance, samples, inter-rater agreement."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
@@ -12,31 +12,31 @@ rule figures:
     output:
         statistics=report(
             "results/{dataset}/figures/statistics.png",
-            caption="../report/statistics.rst",
+            caption="../captions/statistics.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "statistics"},
         ),
         balance=report(
             "results/{dataset}/figures/split_balance.png",
-            caption="../report/split_balance.rst",
+            caption="../captions/split_balance.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "split balance"},
         ),
         images=report(
             "results/{dataset}/figures/sample_images.png",
-            caption="../report/sample_images.rst",
+            caption="../captions/sample_images.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "sample images"},
         ),
         masks=report(
             "results/{dataset}/figures/sample_masks.png",
-            caption="../report/sample_masks.rst",
+            caption="../captions/sample_masks.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "sample masks"},
         ),
         agreement=report(
             "results/{dataset}/figures/agreement.png",
-            caption="../report/agreement.rst",
+            caption="../captions/agreement.rst",
             category="Data",
             labels={"dataset": "{dataset}", "what": "rater agreement"},
         ),
@@ -56,9 +56,9 @@ rule figures:
 
 
 rule score_figures:
-    """Draw a run: its scores beside the raters', its best, median and worst case."""
+    """Draw a run: its scores next to the raters', its best, median and worst case."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         cases="results/{dataset}/evaluation/{run}/cases.csv",
         ceiling="results/{dataset}/evaluation/{run}/ceiling.csv",
@@ -67,37 +67,37 @@ rule score_figures:
     output:
         scores=report(
             "results/{dataset}/evaluation/{run}/scores.png",
-            caption="../report/scores.rst",
+            caption="../captions/scores.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "scores"},
         ),
         overlays=report(
             "results/{dataset}/evaluation/{run}/overlays.png",
-            caption="../report/overlays.rst",
+            caption="../captions/overlays.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "overlays"},
         ),
         scatter=report(
             "results/{dataset}/evaluation/{run}/scatter.png",
-            caption="../report/scatter.rst",
+            caption="../captions/scatter.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "case by case"},
         ),
         volumes=report(
             "results/{dataset}/evaluation/{run}/volumes.png",
-            caption="../report/volumes.rst",
+            caption="../captions/volumes.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "volumes"},
         ),
         calibration=report(
             "results/{dataset}/evaluation/{run}/calibration.png",
-            caption="../report/calibration.rst",
+            caption="../captions/calibration.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "calibration"},
         ),
         confusion=report(
             "results/{dataset}/evaluation/{run}/confusion.png",
-            caption="../report/confusion.rst",
+            caption="../captions/confusion.rst",
             category="Scores",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "confusion"},
         ),
@@ -105,7 +105,7 @@ rule score_figures:
         "results/logs/{dataset}/score_figures/{run}.log",
     benchmark:
         "results/benchmarks/{dataset}/score_figures/{run}.tsv"
-    priority: 1  # the page waits for it
+    priority: 1  # the report waits for it
     conda:
         "../envs/report.yaml"
     resources:
@@ -113,13 +113,14 @@ rule score_figures:
         runtime=grows(30),
     params:
         consensus=CONSENSUS,
+        window=experiments.display_window(config),
         code=code("report_scores"),
     script:
         "../workflow_scripts/report_scores.py"
 
 
 rule model_card:
-    """Write down what a run is for, what it was made of, what it is worth, and its limits."""
+    """Write the model card of a run: intended use, data, scores, limits."""
     input:
         run=of_model("run.json"),
         summary="results/{dataset}/evaluation/{run}/summary.json",
@@ -128,7 +129,7 @@ rule model_card:
     output:
         card=report(
             "results/{dataset}/evaluation/{run}/model_card.md",
-            caption="../report/model_card.rst",
+            caption="../captions/model_card.rst",
             category="Models",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "model card"},
         ),
@@ -149,9 +150,9 @@ rule model_card:
 
 
 rule report:
-    """Gather everything into a page that opens from the file system."""
+    """Build the report, pages that open from the file system."""
     input:
-        archive=ancient("results/{dataset}/raw/archive.zip"),
+        archive=ancient(ARCHIVE),
         source="results/{dataset}/raw/source.json",
         cases="results/{dataset}/inventory/cases.tsv",
         findings="results/{dataset}/inventory/findings.tsv",
@@ -178,7 +179,7 @@ rule report:
     output:
         page=report(
             directory("results/{dataset}/report"),
-            caption="../report/page.rst",
+            caption="../captions/page.rst",
             htmlindex="index.html",
             category="Report",
             labels={"dataset": "{dataset}", "what": "page"},
@@ -194,10 +195,12 @@ rule report:
         runtime=grows(30),
     params:
         root=subpath(output.page, parent=True),
-        models=models_folder,
+        models=lambda wildcards: targets.models_folder(config, wildcards.dataset),
         runs=SCORED,
         first_fold=config["build"]["folds"][0],
         settings=report_settings,
+        windows=experiments.named_windows(config),
+        window=experiments.display_window(config),
         code=code("report_page"),
     script:
         "../workflow_scripts/report_page.py"

@@ -1,10 +1,10 @@
-"""Scans of the user's own through the models of the build. `rule all` does not ask for them."""
+"""Predict your own scans with the models of the build. Not part of `rule all`."""
 
 
 rule calibrate:
-    """The temperature that makes a model as sure as it is right, from its validation cases."""
+    """Fit the temperature that calibrates a model on its validation cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         fold=fold_table,
         model="results/{dataset}/models/{run}/model.keras",
         run="results/{dataset}/models/{run}/run.json",
@@ -16,7 +16,7 @@ rule calibrate:
         "results/benchmarks/{dataset}/calibrate/{run}.tsv"
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),
@@ -24,19 +24,19 @@ rule calibrate:
     params:
         batch_size=config["inference"]["batch_size"],
         precision=config["inference"]["precision"],
-        code=code("scans_calibrate"),
+        code=network_code("scans_calibrate"),
     script:
         "../workflow_scripts/scans_calibrate.py"
 
 
 rule predict_scans:
-    """Label volumes, tables and pictures of every scan; a bad one is listed, not fatal."""
+    """Predict every scan: label volumes, tables, pictures. A scan that fails is listed and does not stop the others."""
     input:
         scans=targets.scan_files(config),
-        models=members("models/{run}/model.keras"),
-        runs=members("models/{run}/run.json"),
-        calibrations=members("models/{run}/calibration.json", "temperature"),
-        chosen=members("models/{run}/postprocess.json", "postprocess"),
+        models=members("model.keras"),
+        runs=members("run.json"),
+        calibrations=members("calibration.json", "temperature"),
+        chosen=members("postprocess.json", "postprocess"),
     output:
         folder=directory("results/{dataset}/scans/{model}"),
         failed="results/{dataset}/scans/{model}.failed.tsv",
@@ -61,15 +61,15 @@ rule predict_scans:
 
 
 rule scans_page:
-    """A page of the predicted scans that opens from the file system: tables and a viewer."""
+    """Build the page of the predicted scans: tables and a viewer."""
     input:
         predicted=ancient("results/{dataset}/scans/{model}"),
         manifest="results/{dataset}/scans/{model}.tsv",
-        runs=members("models/{run}/run.json"),
+        runs=members("run.json"),
     output:
         page=report(
             directory("results/{dataset}/scans/{model}.report"),
-            caption="../report/scans.rst",
+            caption="../captions/scans.rst",
             htmlindex="index.html",
             category="Scans",
             labels={"dataset": "{dataset}", "model": "{model}"},
@@ -85,13 +85,14 @@ rule scans_page:
         runtime=grows(30),
     params:
         inference=config["inference"],
+        windows=experiments.named_windows(config),
         code=code("scans_page"),
     script:
         "../workflow_scripts/scans_page.py"
 
 
 rule scans_gate:
-    """Stop the workflow if a scan could not be predicted; the others' results and page stay."""
+    """Stop the workflow if a scan could not be predicted; results and page of the others stay."""
     input:
         failed="results/{dataset}/scans/{model}.failed.tsv",
         page=rules.scans_page.output.page if config["inference"]["report"] else [],
@@ -112,15 +113,12 @@ rule scans_gate:
         "../workflow_scripts/scans_gate.py"
 
 
-localrules:
-    scans,
-
-
 rule scans:
-    """Every scan of the config, predicted by every model of the build."""
+    """All scans of the config, predicted by every model of the build."""
     input:
         complete=expand(
             rules.scans_gate.output,
             dataset=TO_TRAIN,
             model=targets.scan_models(config),
         ),
+    localrule: True

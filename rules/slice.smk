@@ -1,10 +1,10 @@
-"""Windowed 8-bit RGB images of the slices, the images of the data set."""
+"""The images of the data set: slices as windowed 8-bit RGB PNGs."""
 
 
 rule slice:
-    """Window and slice one shard of the cases."""
+    """Write the images of one shard of the cases."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         cases="results/{dataset}/inventory/usable.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
     output:

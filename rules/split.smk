@@ -1,4 +1,4 @@
-"""Patients into train, valid and test; the data set in the folders of its split."""
+"""Patients are split into train, valid and test, and the data set laid out accordingly."""
 
 
 rule split:
@@ -6,7 +6,7 @@ rule split:
     input:
         cases="results/{dataset}/inventory/usable.tsv",
         slices="results/{dataset}/inventory/slices.tsv",
-        file=split_file,
+        file=lambda wildcards: targets.split_file(config, wildcards.dataset),
     output:
         folds=expand("results/{{dataset}}/split/fold{fold}.tsv", fold=FOLDS),
         balance="results/{dataset}/split/balance.tsv",
@@ -29,12 +29,19 @@ rule split:
 
 
 rule leakage:
-    """Stop where a patient is in two subsets of a fold, or a tested one was trained on."""
+    """Stop if a patient is in two subsets of a fold, or if a model was trained on a patient of its test set."""
     input:
         folds=rules.split.output.folds,
         cases="results/{dataset}/inventory/usable.tsv",
-        source_folds=lambda wildcards: of_source(wildcards, "split/fold{fold}.tsv"),
-        source_cases=lambda wildcards: of_source(wildcards, "inventory/usable.tsv"),
+        source_folds=lambda wildcards: expand(
+            "results/{source}/split/fold{fold}.tsv",
+            source=targets.trained_on(config, wildcards.dataset),
+            fold=FOLDS,
+        ),
+        source_cases=lambda wildcards: expand(
+            "results/{source}/inventory/usable.tsv",
+            source=targets.trained_on(config, wildcards.dataset),
+        ),
     output:
         table="results/{dataset}/split/leakage.tsv",
     log:
@@ -54,7 +61,7 @@ rule leakage:
 
 
 rule dataset:
-    """Lay images and masks into train, valid and test of the first fold that is built."""
+    """Link images and masks into train, valid and test of the first fold that is built."""
     input:
         images=ancient(gather.shard("results/{{dataset}}/slices/{scatteritem}")),
         image_manifests=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),

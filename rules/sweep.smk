@@ -1,11 +1,12 @@
-"""Cross-validation as one result: out-of-fold predictions, pooled and scored. A target of its own."""
+"""Cross-validation: out-of-fold predictions, pooled and scored. `rule all` does not build it."""
 
+SWEEPS = targets.sweeps(config)
 # the tables that an evaluation writes beside summary.json
 EVALUATED = [Path(path).name for path in rules.evaluate.output if path.endswith(".csv")]
 
 
 rule pool:
-    """Pool the folds' validation predictions: each case by the model that has not seen it."""
+    """Pool the folds' validation predictions: each case as predicted by the model not trained on it."""
     input:
         folds=rules.split.output.folds,
         predictions=ancient(of_each_fold("results/{dataset}/predictions/{run}/valid")),
@@ -34,9 +35,9 @@ rule pool:
 
 
 rule score_pool:
-    """Score the pooled predictions as `evaluate` scores a run's."""
+    """Score the pooled predictions like those of a run."""
     input:
-        archive="results/{dataset}/raw/archive.zip",
+        archive=ARCHIVE,
         table="results/{dataset}/oof/{experiment}-s{seed}/runs.tsv",
         predictions=ancient("results/{dataset}/oof/{experiment}-s{seed}/predictions"),
         manifest="results/{dataset}/oof/{experiment}-s{seed}/predictions.tsv",
@@ -69,7 +70,7 @@ rule score_pool:
 
 
 rule oof_table:
-    """List Dice of every experiment and seed over all its folds."""
+    """List the Dice of every experiment and seed over all folds."""
     input:
         scores=expand(
             "results/{{dataset}}/oof/{name}/summary.json",
@@ -93,11 +94,8 @@ rule oof_table:
         "../workflow_scripts/sweep_table.py"
 
 
-localrules:
-    oof,
-
-
 rule oof:
     """Train every fold, predict out of fold, and score all cases of the training folds."""
     input:
         expand(rules.oof_table.output, dataset=TO_TRAIN),
+    localrule: True

@@ -1,21 +1,23 @@
-"""FlexUNet, or another Keras model, on one fold with one seed."""
+"""Training of FlexUNet, or of another Keras model."""
 
 
 rule train:
-    """Train one run, from where it was if it was stopped; the best epoch's weights are kept."""
+    """Train one run, or resume it if it was stopped; the best epoch's weights are kept."""
     input:
         dataset=ancient("results/{dataset}/dataset"),
         table="results/{dataset}/dataset.tsv",
         fold=fold_table,
-        probe=probe_table,
-        annotations=annotations_of,
+        probe=lambda wildcards: targets.probe_table(config, wildcards.run),
+        annotations=lambda wildcards: targets.annotation_table(
+            config, wildcards.dataset, wildcards.run
+        ),
         start=lambda wildcards: recipe_of(wildcards)["training"]["start_from"] or [],
     output:
         model="results/{dataset}/models/{run}/model.keras",
         history="results/{dataset}/models/{run}/history.csv",
         curves=report(
             "results/{dataset}/models/{run}/curves.png",
-            caption="../report/curves.rst",
+            caption="../captions/curves.rst",
             category="Training",
             labels={"dataset": "{dataset}", "run": "{run}", "what": "curves"},
         ),
@@ -28,11 +30,11 @@ rule train:
     benchmark:
         "results/benchmarks/{dataset}/train/{run}.tsv"
     wildcard_constraints:
-        dataset="|".join(TRAINED),
-        run=runs_of(imported=False),
+        dataset=any_of(TRAINED),
+        run=targets.run_pattern(config, imported=False),
     conda:
         f"../envs/{TRAIN_ENV}.yaml"
-    threads: lambda wildcards: experiments.threads(recipe_of(wildcards)["training"])
+    threads: threads_of
     resources:
         mem_mb=grows(6000),
         runtime=grows(1440),
@@ -41,13 +43,13 @@ rule train:
         recipe=recipe_of,
         size=config["slices"]["size"],
         windows=WINDOWS,
-        code=code("train_model"),
+        code=network_code("train_model"),
     script:
         "../workflow_scripts/train_model.py"
 
 
 rule probe:
-    """Measure the batch, precision and threads that an experiment leaves to the machine."""
+    """Measure the fastest batch, precision and threads, where an experiment says `probe`."""
     output:
         probe="results/probes/{experiment}.json",
     log:
@@ -66,13 +68,13 @@ rule probe:
     params:
         recipe=probed_recipe,
         size=config["slices"]["size"],
-        code=code("train_probe"),
+        code=network_code("train_probe"),
     script:
         "../workflow_scripts/train_probe.py"
 
 
 rule summary:
-    """List an experiment's layers and parameters, without data and without training."""
+    """List the layers and parameters of an experiment's network; needs no data."""
     output:
         text="results/summaries/{experiment}.txt",
     log:
@@ -91,6 +93,6 @@ rule summary:
             "network"
         ],
         size=config["slices"]["size"],
-        code=code("train_summary"),
+        code=network_code("train_summary"),
     script:
         "../workflow_scripts/train_summary.py"

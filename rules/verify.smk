@@ -1,14 +1,14 @@
-"""Every artifact of data, training and inference hashed again and held against its manifest."""
+"""Outputs are hashed again and compared with their manifests."""
 
 
 rule verified:
-    """Re-hash the outputs; name whatever is missing, changed or unknown."""
+    """Hash the outputs again; name every file that is missing, changed or unknown."""
     input:
         images=gather.shard("results/{{dataset}}/slices/{scatteritem}.tsv"),
         masks=gather.shard("results/{{dataset}}/masks/{scatteritem}.tsv"),
         table="results/{dataset}/dataset.tsv",
         annotations="results/{dataset}/annotations.tsv",
-        digest="results/{dataset}/raw/archive.zip.sha256",
+        digest=f"{ARCHIVE}.sha256",
         models=own_models,
         predictions=expand("results/{{dataset}}/predictions/{run}/test.tsv", run=SCORED),
     output:
@@ -30,10 +30,10 @@ rule verified:
 
 
 rule verify:
-    """Hash every artifact that is there again, now; name each that is not as it was made.
+    """Hash every artifact that exists again; name each file that changed.
 
-    Without inputs, outputs and a benchmark on purpose: it makes nothing, and runs whenever it is
-    asked for.
+    It has no inputs, outputs or benchmark on purpose: it makes nothing and runs whenever it is
+    called.
     """
     log:
         "results/logs/verify.log",

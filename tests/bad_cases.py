@@ -174,11 +174,11 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
     # shape
     "scan is a plane": (
         with_scan(lambda: image(head()[:, :, 0])),
-        [(E, SCAN, "its shape (32, 32) has not three axes")],
+        [(E, SCAN, "shape (32, 32) ")],
     ),
     "scan is a series": (
         with_scan(lambda: image(np.stack([head(), head()], axis=3))),
-        [(E, SCAN, "its shape (32, 32, 6, 2) has not three axes")],
+        [(E, SCAN, "shape (32, 32, 6, 2) ")],
     ),
     "scan has no voxels": (
         with_scan(lambda: zipped(image(head()).to_bytes()[:42] + bytes(2) + bytes(400))),
@@ -190,7 +190,7 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
     ),
     "mask is a plane": (
         with_mask(lambda: image(drawing()[:, :, 2])),
-        [(E, MASK1, "its shape (32, 32) has not three axes")],
+        [(E, MASK1, "shape (32, 32) ")],
     ),
     "bytes after the mask": (
         with_mask(lambda: nifti_bytes(image(drawing())) + b"tail"),
@@ -214,35 +214,35 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
         [(E, SCAN, "6,144 voxels are NaN or infinite")],
     ),
     "constant": (with_scan(lambda: image(head() * 0 - 7)), [(E, SCAN, "every voxel is -7")]),
-    "8-bit grey": (with_scan(lambda: NOT_HU), [(E, SCAN, "look like 8-bit grey")]),
+    "8-bit grey": (with_scan(lambda: NOT_HU), [(E, SCAN, "8-bit grey")]),
     "scaled to 0..1": (
         with_scan(lambda: image((head() + 1000) / 1900, dtype="float32")),
-        [(E, SCAN, "look like 8-bit grey")],
+        [(E, SCAN, "8-bit grey")],
     ),
     "MR": (
         with_scan(lambda: image(np.abs(head()) * 1.5)),
-        [(E, SCAN, "no air, so MR, or CT with an offset, not HU")],
+        [(E, SCAN, "no air, so MR")],
     ),
     "CT numbers with an offset": (
         with_scan(lambda: image(head() + 1024)),
-        [(E, SCAN, "no air, so MR, or CT with an offset, not HU")],
+        [(E, SCAN, "no air, so MR")],
     ),
     "standardised": (
         with_scan(lambda: image((head() - 30) / 700, dtype="float32")),
-        [(E, SCAN, "are too close for HU of a head")],
+        [(E, SCAN, "too close")],
     ),
     "odd lowest value": (
         with_scan(lambda: image(put(head(), -33762), dtype="int32")),
-        [(W, SCAN, "lowest value -33762 is no HU")],
+        [(W, SCAN, "lowest value -33762")],
     ),
     "odd highest value": (
         with_scan(lambda: image(put(head(), 31701))),
-        [(W, SCAN, "highest value 31701 is no HU")],
+        [(W, SCAN, "highest value 31701")],
     ),
     "padding": (with_scan(lambda: image(put(head(), -3024))), []),
     "no air": (
         with_scan(lambda: image(np.clip(head(), -100, 900))),
-        [(W, SCAN, "no air around the head")],
+        [(W, SCAN, "no air")],
     ),
     "no bone": (
         with_scan(lambda: image(np.clip(head(), -1000, 100))),
@@ -251,9 +251,9 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
     "no brain": (
         with_scan(lambda: image(np.where(np.abs(head()) < 200, -300, head()))),
         [
-            (W, MASK1, "most of what is drawn in slice 2, 3 lies in air"),
-            (W, MASK3, "most of what is drawn in slice 2, 3 lies in air"),
-            (W, SCAN, "0.0 % of the voxels lie in 0..100 HU"),
+            (W, MASK1, "slice 2, 3 lie in air"),
+            (W, MASK3, "slice 2, 3 lie in air"),
+            (W, SCAN, "0.0 % of the voxels"),
         ],
     ),
     # geometry
@@ -265,24 +265,24 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
         two_forms,
         [(W, n, "qform and sform are 3 mm apart") for n in (SCAN, MASK1, MASK3)],
     ),
-    "unit": (with_header(xyzt_units=1), [(W, SCAN, "the spatial unit is not mm")]),
+    "unit": (with_header(xyzt_units=1), [(W, SCAN, "unit is not mm")]),
     "flat affine": (
         with_affine(np.diag([0.5, 0.5, 0, 1.0])),
-        [(E, SCAN, "the affine maps the scan to no volume")],
+        [(E, SCAN, "affine maps")],
     ),
     "NaN affine": (
         lambda volumes: {name: without_place(volume) for name, volume in volumes.items()},
-        [(E, n, "the affine has a value that is not finite") for n in (SCAN, MASK1, MASK3)],
+        [(E, n, "affine has a value that is not finite") for n in (SCAN, MASK1, MASK3)],
     ),
     "sagittal": (
         with_affine(np.array([[0, 0, 5, 0], [0.5, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 0, 1.0]])),
-        [(E, SCAN, "orientation ASR: the third axis is not the slices of an axial scan")],
+        [(E, SCAN, "orientation ASR")],
     ),
     "metres": (with_affine(sized(5e-4, 5e-4, 5e-3)), [(E, SCAN, "voxels of 0.0005 x 0.0005")]),
     "micrometres": (with_affine(sized(500, 500, 5000)), [(E, SCAN, "voxels of 500 x 500")]),
-    "large pixels": (with_affine(sized(3, 3, 5)), [(W, SCAN, "are unusual for head CT")]),
-    "thin slices": (with_affine(sized(0.5, 0.5, 0.1)), [(W, SCAN, "are unusual for head CT")]),
-    "oblong pixels": (with_affine(sized(0.5, 0.6, 5)), [(W, SCAN, "are not square")]),
+    "large pixels": (with_affine(sized(3, 3, 5)), [(W, SCAN, "unusual")]),
+    "thin slices": (with_affine(sized(0.5, 0.5, 0.1)), [(W, SCAN, "unusual")]),
+    "oblong pixels": (with_affine(sized(0.5, 0.6, 5)), [(W, SCAN, "not square")]),
     "tilted too far": (with_affine(affine_of(40)), [(W, SCAN, "slices tilted by 40.0 degrees")]),
     "sheared": (
         with_affine(sheared()),
@@ -357,7 +357,7 @@ CASES: dict[str, tuple[Callable[[Volumes], Volumes], list[tuple[str, str, str]]]
     ),
     "flipped mask": (
         with_mask(lambda: image(np.roll(drawing(), 14, axis=1))),
-        [(W, MASK1, "most of what is drawn in slice 2, 3 lies in air")],
+        [(W, MASK1, "slice 2, 3 lie in air")],
     ),
     "one rater": (
         lambda v: {SCAN: v[SCAN], MASK3: v[MASK3]},

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     items.sort(
         key=lambda item: (
             groups[item] != "finished",
-            item.path.parent.name != "nn",
+            not item.path.is_relative_to(REPO / "tests/nn"),
             -sizes[groups[item]],
         )
     )

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mbhseg.inference.averaging import PlanePredictor
+
 WINDOW_HU = (0, 255)  # of the seed's window, in which `truth_network` reads labels
 
 
@@ -33,3 +35,11 @@ def reading(images: np.ndarray) -> np.ndarray:
     grey = np.where(images[..., 0] > 220, 0, images[..., 0])  # bone
     labels = np.rint(grey / 40.0).astype(int).clip(0, 5)
     return np.eye(6, dtype=np.float32)[labels]
+
+
+def probabilities(predictor: PlanePredictor, hu: np.ndarray) -> np.ndarray:
+    """Class probabilities float32 [x, y, z, 6] of a whole volume in HU [x, y, z]."""
+    result = np.zeros((*hu.shape, 6), np.float32)
+    for z, plane in predictor.planes(hu):
+        result[:, :, z] = plane
+    return result

@@ -9,7 +9,10 @@ from pathlib import Path
 from mbhseg.provenance.compare_folders import check, compare
 
 REPO = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "profiles", "report")
+PARTS = (
+    *("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "profiles"),
+    "captions",
+)
 TINY = REPO / "tests" / "workflow" / "tiny.yaml"
 
 

@@ -32,6 +32,8 @@ cd "$(dirname "$0")/mbhseg"
 "${1:-python3}" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check \\
     --no-index --find-links ../wheels --no-deps --require-hashes -r requirements.lock
+.venv/bin/python -m pip install --quiet --disable-pip-version-check \\
+    --no-index --no-deps --no-build-isolation --editable .
 touch .venv/.locked  # make takes it as installed
 echo "Now, in $PWD: .venv/bin/snakemake --cores 8"
 """

@@ -1,4 +1,4 @@
-"""Rule link_archive: a zip of this machine."""
+"""Rule link_archive: link a zip of this machine."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rule fetch_hub: a zip from the Hugging Face hub."""
+"""Rule fetch_hub: fetch a zip from the Hugging Face hub."""
 
 from pathlib import Path
 from typing import Any

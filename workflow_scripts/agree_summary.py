@@ -1,4 +1,4 @@
-"""Rule agreement: merge the shards' pairs and summarise them."""
+"""Rule agreement: merge and summarise the shards' pairs."""
 
 from typing import Any
 

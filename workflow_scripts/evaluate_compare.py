@@ -1,4 +1,4 @@
-"""Rule compare: all runs and foreign systems held against each other."""
+"""Rule compare: all runs and other systems compared."""
 
 from typing import Any
 

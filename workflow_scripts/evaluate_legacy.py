@@ -1,4 +1,4 @@
-"""Rule legacy: the seed project's loss and metric on the test slices."""
+"""Rule legacy: the reference project's loss and metric on the test slices."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Rule postprocess: the post-processing that validation chooses."""
+"""Rule postprocess: post-processing chosen on the validation cases."""
 
 from typing import Any
 

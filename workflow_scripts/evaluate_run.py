@@ -7,7 +7,7 @@ from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    run_summary.run(
+    run_summary.evaluate_run(
         archive_path=job.input.archive,
         split_table=job.input.fold,
         subset="test",

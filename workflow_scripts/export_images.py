@@ -1,4 +1,4 @@
-"""Rule export_images: the seed project's zip of images and masks."""
+"""Rule export_images: the reference project's zip of images and masks."""
 
 from pathlib import Path
 from typing import Any

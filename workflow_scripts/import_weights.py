@@ -1,15 +1,17 @@
-"""Rule import_weights: the model of one run from a file of the seed project."""
+"""Rule import_weights: the model of one run from a file of the reference project."""
 
 from pathlib import Path
 from typing import Any
 
 from mbhseg.config.run_names import Run
 from mbhseg.files import manifest_of, write_table
+from mbhseg.nn import device
 from mbhseg.nn.antillia.import_h5 import import_run
 from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
+    device.configure(threads=job.threads, deterministic=True)
     import_run(
         job.input.weights,
         network=job.params.network,

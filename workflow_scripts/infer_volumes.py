@@ -1,8 +1,9 @@
-"""Rule infer: every case of a subset."""
+"""Rule infer: predict every case of a subset."""
 
 from typing import Any
 
 from mbhseg.files import read_json, read_table, write_table
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.cases import predict_cases
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn import device
@@ -24,6 +25,7 @@ def main(job: Any) -> None:
         cases,
         predictor,
         job.output.predictions,
+        Window(**job.params.window),
         pictures=job.params.overlays,
         probabilities=job.params.probabilities,
     )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mbhseg.files import write_table
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.inspect.examine import inspect_cases
 from mbhseg.prepare.shards import shard_of
@@ -12,10 +13,11 @@ from mbhseg.runtime.job import run
 def main(job: Any) -> None:
     with Archive(job.input.archive) as archive:
         cases = shard_of(list(archive.cases), job.wildcards.scatteritem)
-        found = inspect_cases(archive, cases, job.output.thumbnails)
-    write_table(job.output.cases, found.cases)
-    write_table(job.output.slices, found.slices)
-    write_table(job.output.findings, found.findings)
+        window = Window(**job.params.window)
+        inventory = inspect_cases(archive, cases, window, job.output.thumbnails)
+    write_table(job.output.cases, inventory.cases)
+    write_table(job.output.slices, inventory.slices)
+    write_table(job.output.findings, inventory.findings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule gate: the cases that may be used."""
+"""Rule gate: the usable cases."""
 
 from typing import Any
 

@@ -9,10 +9,10 @@ from mbhseg.runtime.job import run
 
 def main(job: Any) -> None:
     files = zip(job.input.cases, job.input.slices, job.input.findings, strict=True)
-    found = merge(Inventory(*map(read_table, shard)) for shard in files)
-    write_table(job.output.cases, found.cases)
-    write_table(job.output.slices, found.slices)
-    write_table(job.output.findings, found.findings)
+    inventory = merge(Inventory(*map(read_table, shard)) for shard in files)
+    write_table(job.output.cases, inventory.cases)
+    write_table(job.output.slices, inventory.slices)
+    write_table(job.output.findings, inventory.findings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule provenance: what made the results of a data set."""
+"""Rule provenance: how the results of a data set were made."""
 
 import datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rule annotations: every rater's masks in one folder."""
+"""Rule annotations: each rater's masks in one folder."""
 
 from pathlib import Path
 from typing import Any

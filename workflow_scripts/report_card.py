@@ -1,4 +1,4 @@
-"""Rule model_card: what a run is for, made of and worth."""
+"""Rule model_card: the model card of a run."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rule figures: the data set in pictures."""
+"""Rule figures: figures of the data set."""
 
 from pathlib import Path
 from typing import Any

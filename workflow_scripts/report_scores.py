@@ -1,9 +1,10 @@
-"""Rule score_figures: a run's scores and its best, median and worst case in pictures."""
+"""Rule score_figures: figures of a run's scores and of its best, median and worst case."""
 
 from typing import Any
 
 from mbhseg.figures import bland_altman, calibration, confusion, examples, scatter, scores
 from mbhseg.files import read_json, read_table
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare.consensus import Consensus
 from mbhseg.runtime.job import run
@@ -20,10 +21,12 @@ def main(job: Any) -> None:
     calibration.reliability(summary.get("calibration"), out.calibration, f"{name}: reliability")
     confusion.confusion(summary["confusion"], out.confusion, f"{name}: classes, voxel by voxel")
     planes = partition.members(read_table(job.input.fold), "test")
-    rule = Consensus(**job.params.consensus)
+    rule, window = Consensus(**job.params.consensus), Window(**job.params.window)
     with Archive(job.input.archive) as archive:
         panels = [
-            examples.read_panel(archive, choice, job.input.predictions, rule, planes[choice.case])
+            examples.read_panel(
+                archive, choice, job.input.predictions, rule, window, planes[choice.case]
+            )
             for choice in examples.choose_cases(table)
         ]
     title = f"{name}: test cases with a bleed, ranked by mean Dice over their classes"

@@ -1,4 +1,4 @@
-"""Rule calibrate: the temperature of a model."""
+"""Rule calibrate: fit the temperature of a model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rule scans_gate: all scans were predicted, or a line says which were not."""
+"""Rule scans_gate: stop if a scan could not be predicted, and name it."""
 
 from pathlib import Path
 from typing import Any

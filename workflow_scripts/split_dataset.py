@@ -1,4 +1,4 @@
-"""Rule dataset: images and masks in the folders of the split."""
+"""Rule dataset: images and masks in the folders of their subsets."""
 
 from pathlib import Path
 from typing import Any

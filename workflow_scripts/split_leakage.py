@@ -1,4 +1,4 @@
-"""Rule leakage: no patient in two subsets of a fold."""
+"""Rule leakage: stop if a patient is in two subsets of a fold."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ def main(job: Any) -> None:
     for path, source in zip(job.input.folds, job.input.source_folds, strict=False):
         trained = read_table(str(job.input.source_cases))
         partition.check_external(read_table(path), read_table(source), cases, trained, path)
-    found = []
+    leaks = []
     for path in job.input.folds:
         table = read_table(path)
         if not job.params.allowed:
             partition.check_leakage(table, path)
-        found.append(partition.leaks(table).assign(file=path))
-    write_table(job.output.table, pd.concat(found, ignore_index=True))
+        leaks.append(partition.leaks(table).assign(file=path))
+    write_table(job.output.table, pd.concat(leaks, ignore_index=True))
 
 
 if __name__ == "__main__":

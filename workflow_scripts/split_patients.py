@@ -1,4 +1,4 @@
-"""Rule split: fold tables of the configured split, and how its classes are balanced."""
+"""Rule split: the fold tables of the split, and the balance of its classes."""
 
 from pathlib import Path
 from typing import Any

@@ -9,11 +9,11 @@ from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    found = job.input
+    given = job.input
     folds = [
         Fold(name, read_table(table), Path(folder), read_table(manifest))
         for name, table, folder, manifest in zip(
-            job.params.runs, found.folds, found.predictions, found.manifests, strict=True
+            job.params.runs, given.folds, given.predictions, given.manifests, strict=True
         )
     ]
     write_table(job.output.manifest, pool(folds, job.output.predictions, job.output.table))

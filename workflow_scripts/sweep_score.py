@@ -1,4 +1,4 @@
-"""Rule score_pool: scores of a pooled cross-validation."""
+"""Rule score_pool: scores of the pooled predictions."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mbhseg.runtime.job import run
 
 
 def main(job: Any) -> None:
-    run_summary.run(
+    run_summary.evaluate_run(
         archive_path=job.input.archive,
         split_table=job.input.table,
         subset=SUBSET,

@@ -1,4 +1,4 @@
-"""Rule oof_table: the pooled cross-validations of all experiments and seeds side by side."""
+"""Rule oof_table: the pooled scores of all experiments and seeds in one table."""
 
 from typing import Any
 

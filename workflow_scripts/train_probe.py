@@ -1,4 +1,4 @@
-"""Rule probe: which batch, precision and threads train fastest here."""
+"""Rule probe: measure which batch, precision and threads train fastest on this machine."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from mbhseg.runtime.job import run
 
 def main(job: Any) -> None:
     recipe = job.params.recipe
-    found = probe(recipe["network"], recipe["training"], job.params.size, cores=job.threads)
-    write_json(job.output.probe, found)
+    measured = probe(recipe["network"], recipe["training"], job.params.size, cores=job.threads)
+    write_json(job.output.probe, measured)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule verified: re-hash the outputs of a data set."""
+"""Rule verified: hash the outputs of a data set again."""
 
 from pathlib import Path
 from typing import Any

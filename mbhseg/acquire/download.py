@@ -1,9 +1,9 @@
-"""Downloads that survive anything: a later process goes on where an earlier one was killed.
+"""Downloads that survive a kill: a later process resumes where an earlier one stopped.
 
 A download is a data file and a journal beside it. The journal's first line says what is being
 fetched; every other line gives where a piece ends in the data file and the piece's CRC-32, written
-after the piece. So whatever the journal vouches for is there, and what a crash, a full disk or a
-bad sector spoilt is found and fetched anew.
+after the piece. So every piece in the journal is on the disk, and one that a crash, a full disk or
+a bad sector damaged is found and fetched anew. Why not `hf_hub_download`: docs/decisions/0007.
 """
 
 import collections
@@ -28,10 +28,10 @@ from mbhseg.runtime.progress import byte_progress
 _log = logging.getLogger(__name__)
 _CONNECTIONS = 4
 _PIECE_MIN, _PIECE_MAX = 1 << 14, 1 << 23
-# Requests grow with what this process has fetched. A kill costs what is under way, and so at most
-# a sixteenth (_CONNECTIONS of such shares) of what the process won, also if it is killed at once.
+# Requests grow with what this process has fetched. A kill loses the requests in flight, at most
+# a sixteenth (_CONNECTIONS shares) of what the process has fetched, also early on.
 _SHARE = 64
-_GO_ON = "Free some space and run again, which goes on where this stopped"
+_FREE_SPACE = "Free some space and run again; the download resumes"
 
 
 class Span(NamedTuple):
@@ -42,7 +42,7 @@ class Span(NamedTuple):
 
 
 class Download:
-    """The local side: `path`, its journal, and how far they have come.
+    """The local side: `path`, its journal, and how many bytes are `done`.
 
     `about` describes what is fetched; a download of anything else starts over. Only one process
     at a time can have it open.
@@ -54,7 +54,7 @@ class Download:
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        with disk_errors(self.path, _GO_ON), contextlib.ExitStack() as stack:
+        with disk_errors(self.path, _FREE_SPACE), contextlib.ExitStack() as stack:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._data = stack.enter_context(_open(self.path))
             _lock(self._data.fileno(), self.path)
@@ -69,20 +69,20 @@ class Download:
 
     @property
     def sha256(self) -> str:
-        """Hex sha256 of what is there."""
+        """Hex sha256 of the bytes that are done."""
         return self._digest.hexdigest()
 
     def append(self, piece: bytes) -> None:
-        """Add the next piece to the file, then to the journal."""
-        with disk_errors(self.path, _GO_ON):
+        """Append the next piece to the file, then its line to the journal."""
+        with disk_errors(self.path, _FREE_SPACE):
             _write(self._data, piece)
             self._digest.update(piece)
             self.done += len(piece)
             _write(self._lines, _line([self.done, zlib.crc32(piece)]))
 
     def sync(self) -> None:
-        """Return when the file is on the disk."""
-        with disk_errors(self.path, _GO_ON):
+        """Flush the file to the disk."""
+        with disk_errors(self.path, _FREE_SPACE):
             os.fsync(self._data.fileno())
 
     def discard(self) -> None:
@@ -91,7 +91,7 @@ class Download:
         self.journal.unlink(missing_ok=True)
 
     def _recover(self) -> None:
-        """Keep the pieces that the journal vouches for, up to the first bad one."""
+        """Keep the pieces that match the journal, up to the first bad one."""
         about, pieces = _read_journal(self.journal)
         good = [_line(self.about)]
         for end, crc in pieces if _content(about) == _content(self.about) else []:
@@ -105,7 +105,7 @@ class Download:
         self._data.truncate(self.done)
         self._data.seek(self.done)
         for left in self.path.parent.glob(f".partial-*-{self.journal.name}"):
-            left.unlink()  # of a process that was killed just here
+            left.unlink()  # left by a process that was killed here
         with atomic_file(self.journal) as partial:
             partial.write_bytes(b"".join(good))
 
@@ -116,7 +116,7 @@ def journal_of(path: Path) -> Path:
 
 
 def about_complete(path: Path) -> dict[str, Any] | None:
-    """What the download at `path` is of, if its journal says that it is complete."""
+    """`about` of the download at `path`, if its journal says that it is complete."""
     about, ends = _read_journal(journal_of(path))
     if about is None or not path.is_file():
         return None
@@ -128,10 +128,10 @@ def about_complete(path: Path) -> dict[str, Any] | None:
 def download(
     hub: Hub, remote: RemoteFile, path: Path, spans: Sequence[Span] | None = None
 ) -> Iterator[Download]:
-    """Fetch the remote file, or `spans` of it one after the other, into `path`; go on if begun.
+    """Fetch the remote file, or `spans` of it one after the other, into `path`; resume if begun.
 
-    Yields the complete download, open. Raises InputError where the hub or the disk refuses; what
-    came so far stays for the next try.
+    Yields the complete download, open. Raises InputError if the hub refuses or the disk is full;
+    what was fetched stays for the next attempt.
     """
     spans = [Span(0, remote.size)] if spans is None else spans
     total = sum(span.end - span.start for span in spans)
@@ -151,7 +151,7 @@ def download(
 
 
 def _requests(spans: Iterable[Span], done: int) -> Iterator[Span]:
-    """What to ask for after `done` bytes of `spans`: small pieces first, then larger ones."""
+    """The requests that follow `done` bytes of `spans`: small pieces first, then larger ones."""
     asked = 0
     for start, end in spans:
         skipped = min(done, end - start)
@@ -165,7 +165,7 @@ def _requests(spans: Iterable[Span], done: int) -> Iterator[Span]:
 
 
 def _pieces(hub: Hub, remote: RemoteFile, spans: Iterator[Span]) -> Generator[bytes, None, None]:
-    """The bytes of `spans` in order; few requests under way at a time, at first only one."""
+    """The bytes of `spans` in order; few requests in flight at a time, at first only one."""
     pending: collections.deque[Future[bytes]] = collections.deque()
     pool = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="fetch")
     try:
@@ -180,7 +180,7 @@ def _pieces(hub: Hub, remote: RemoteFile, spans: Iterator[Span]) -> Generator[by
 
 
 def _content(about: dict[str, Any] | None) -> dict[str, Any]:
-    """What decides over the bytes; another commit with the same file is as good."""
+    """What determines the bytes; another commit with the same file is equivalent."""
     return {key: about[key] for key in about if key not in ("revision", "commit")} if about else {}
 
 
@@ -234,7 +234,7 @@ def _demand_room(path: Path, needed: int) -> None:
         raise InputError(
             path,
             f"needs {_size(needed)} more, and the disk has {_size(free)} left",
-            _GO_ON,
+            _FREE_SPACE,
         )
 
 

@@ -1,7 +1,7 @@
 """A few cases out of a zip on the hub: which bytes to fetch, and a valid zip made from them.
 
-Members are copied as they are, local header and compressed data, so nothing is compressed again
-and only the central directory is written anew.
+Members are copied unchanged, local header and compressed data, so nothing is compressed again and
+only the central directory is new.
 """
 
 import copy
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from mbhseg.acquire.download import Span
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.inspect.archive import CASE_PATTERN
 
-_CURE = "Set limit_cases to null, which fetches the zip as it is"
+_FETCH_WHOLE = "Set limit_cases to null to fetch the whole zip"
 
 
 class Excerpt(NamedTuple):
@@ -40,7 +40,7 @@ def first_cases(stream: BinaryIO, name: str, n: int) -> Excerpt:
     """Choose the members of the first `n` cases, by case id, of the zip behind `stream`.
 
     Reads the zip's directory only. Files outside the cases' folders are left out. Raises
-    InputError if it is no zip, holds no case, or has a directory that does not make sense.
+    InputError if it is no zip, holds no case, or has an inconsistent directory.
     """
     try:
         with zipfile.ZipFile(stream) as source:
@@ -48,7 +48,7 @@ def first_cases(stream: BinaryIO, name: str, n: int) -> Excerpt:
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         if isinstance(error.__context__, OSError):  # zipfile takes a failing hub for a bad zip
             raise error.__context__ from None
-        problem = f"not a readable zip ({error})"
+        problem = f"not a readable zip ({reason(error)})"
         raise InputError(name, problem, "Check huggingface.filename") from error
     starts = sorted({member.header_offset for member in members} | {directory})
     ends = dict(itertools.pairwise(starts))
@@ -63,11 +63,11 @@ def first_cases(stream: BinaryIO, name: str, n: int) -> Excerpt:
     extents = [Span(member.header_offset, ends.get(member.header_offset, -1)) for member in chosen]
     for member, extent in zip(chosen, extents, strict=True):
         if not 0 <= extent.start <= extent.end - member.compress_size:
-            raise InputError(f"{name}:{member.filename}", "lies outside the zip", _CURE)
+            raise InputError(f"{name}:{member.filename}", "lies outside the zip", _FETCH_WHOLE)
         if not member.filename.isascii() and not member.flag_bits & 0x800:
-            raise InputError(f"{name}:{member.filename}", "is no UTF-8 name", _CURE)
+            raise InputError(f"{name}:{member.filename}", "is no UTF-8 name", _FETCH_WHOLE)
     if len(set(extents)) < len(extents):
-        raise InputError(name, "two members share their bytes", _CURE)
+        raise InputError(name, "two members share their bytes", _FETCH_WHOLE)
     return Excerpt(chosen, extents)
 
 
@@ -80,30 +80,30 @@ def case_of(member: str) -> str | None:
 
 
 def write_directory(path: Path, excerpt: Excerpt) -> None:
-    """Make the file of the excerpt's extents, one after the other, a zip; check every member.
+    """Turn the file of the excerpt's extents, one after the other, into a zip; check every member.
 
-    Raises InputError where a member's bytes do not fit its checksum.
+    Raises InputError if a member does not match its checksum.
     """
     # a file without a directory is to zipfile something to append to, at its end
     with zipfile.ZipFile(path, "a") as archive:
         if archive.infolist():
-            raise InputError(path, "its last member ends like a zip", _CURE)
+            raise InputError(path, "its last member ends like a zip", _FETCH_WHOLE)
         archive.infolist().extend(_moved(excerpt.members, excerpt.extents))
     with zipfile.ZipFile(path) as archive:
         try:
             bad = archive.testzip()
         except (zlib.error, RuntimeError, NotImplementedError) as error:
-            raise InputError(path, f"holds a bad member ({error})", _CURE) from error
+            raise InputError(path, f"holds a bad member ({reason(error)})", _FETCH_WHOLE) from error
     if bad:
         raise InputError(
-            f"{path}:{bad}", "does not fit its checksum", "Run again; it is fetched anew"
+            f"{path}:{bad}", "does not match its checksum", "Run again to fetch it anew"
         )
 
 
 def _moved(
     members: Iterable[zipfile.ZipInfo], extents: Sequence[Span]
 ) -> Iterable[zipfile.ZipInfo]:
-    """The members as they are after their extents were put together."""
+    """The members with their places in the file of joined extents."""
     position = 0
     for member, extent in zip(members, extents, strict=True):
         moved = copy.copy(member)
@@ -114,7 +114,7 @@ def _moved(
 
 
 def _without_zip64(extra: bytes) -> bytes:
-    """The extra fields but for the 64-bit sizes and offset, which zipfile writes where needed."""
+    """The extra fields without the zip64 one, which zipfile writes if needed."""
     kept, rest = b"", extra
     while len(rest) >= 4:
         end = 4 + int.from_bytes(rest[2:4], "little")

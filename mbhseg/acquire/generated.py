@@ -1,4 +1,4 @@
-"""The archive of synthetic heads."""
+"""Source of the archive: synthetic heads of the phantom."""
 
 from mbhseg.acquire.staging import AcquireOutputs, record
 from mbhseg.errors import disk_errors

@@ -1,7 +1,10 @@
-"""Files on the Hugging Face hub: found at a pinned commit, read by ranges; models there and back.
+"""Client of the Hugging Face hub: find files at a pinned commit, read ranges, move models.
 
-All traffic goes through the hub's own client, which honours HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
-and the proxy variables. The token stays inside the client; nothing here reads or prints it.
+It knows no data set; the archive that comes from the hub is `mbhseg.acquire.huggingface`.
+
+All traffic goes through the `huggingface_hub` package, which honours HF_ENDPOINT, HF_TOKEN,
+HF_HUB_OFFLINE and the proxy variables. The token stays inside the package; nothing here reads or
+prints it.
 """
 
 import contextlib
@@ -35,33 +38,33 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import parse_ratelimit_headers
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-_PAUSES_S = (1, 2, 4, 8)  # between tries of a request that the client does not repeat itself
+_PAUSES_S = (1, 2, 4, 8)  # between attempts at a request that the package does not repeat
 _LONGEST_PAUSE_S = 600  # the hub counts requests in windows of five minutes
 _PASSING = {408, 429, 500, 502, 503, 504}
-_ON = "run again, which goes on where this stopped"
+_RESUMES = "run again; the download resumes"
 _FETCH_ELSEWHERE = (
-    "Run the target fetch once where the network is, without HF_HUB_OFFLINE, or get the zip in"
-    " another way and name it as the data set's archive.path"
+    "Run the target fetch once with network and without HF_HUB_OFFLINE, or get the zip in"
+    " another way and set it as the data set's archive.path"
 )
 _ACCEPT_TERMS = "Accept its terms on its page, and set HF_TOKEN to a token of that account"
 _CHECK_REPO = "Check huggingface.repo; if it is private, set HF_TOKEN to a token that may read it"
 _NOT_THE_HUB = ("the answer is not the hub's", "Check HF_ENDPOINT and the proxy variables")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-# One line a request, each with the signed address of the storage: not for a log that is kept.
+# It logs each request with the storage's signed address, which must not stay in a log file.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class RemoteFile(NamedTuple):
     """A file of a repository at one commit.
 
-    `revision` is what was asked for, `commit` what it stood for. `sha256` is the hub's own digest
-    of the content, None for small files that git keeps itself.
+    `revision` is what was asked for, `commit` what it pointed to. `sha256` is the hub's digest of
+    the content, None for small files that are stored in git.
     """
 
     repo: str
@@ -78,7 +81,7 @@ class RemoteFile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path in the client's file system."""
+        """The path in `HfFileSystem`."""
         folder = "datasets/" if self.kind == "dataset" else ""
         return f"{folder}{self.repo}@{self.commit}/{self.filename}"
 
@@ -86,7 +89,7 @@ class RemoteFile(NamedTuple):
 class Hub:
     """The hub that HF_ENDPOINT names; reading is safe from several threads.
 
-    Every method raises InputError, in one line that tells the cure, for whatever the hub refuses.
+    Every method raises InputError if the hub refuses the request.
     """
 
     def __init__(self) -> None:
@@ -124,7 +127,7 @@ class Hub:
 
     @contextlib.contextmanager
     def open(self, remote: RemoteFile) -> Iterator[BinaryIO]:
-        """The file, for reading and seeking; every read asks the hub for just those bytes."""
+        """The file, for reading and seeking; each read requests only its bytes."""
         with (
             _refusals(str(remote)),
             self._files.open(remote.path, "rb", cache_type="none") as stream,
@@ -132,9 +135,9 @@ class Hub:
             yield stream
 
     def demand_ranges(self, remote: RemoteFile) -> None:
-        """Raise InputError unless the hub, and what stands before it, sends parts of the file.
+        """Raise InputError unless the hub, and any mirror or proxy, honours Range requests.
 
-        Asked of one byte and as a stream, because whoever ignores ranges sends the whole file.
+        Requests one byte as a stream, because a server that ignores ranges sends the whole file.
         """
         if remote.size < 2:
             return
@@ -145,10 +148,10 @@ class Hub:
 
 
 def download_model(repo: str, revision: str, files: Sequence[str]) -> Path:
-    """The folder in the client's cache that holds those of the files which a model repository has.
+    """Fetch those of `files` that a model repository has; the folder that holds them.
 
-    Raises InputError, in one line that tells the cure, for whatever the hub refuses; without
-    network, with HF_HUB_OFFLINE set, what was fetched before is found.
+    The folder is in the package's cache, which also serves runs with HF_HUB_OFFLINE set. Raises
+    InputError if the hub refuses the request.
     """
     name = f"{repo}@{revision}"
     with _refusals(name):
@@ -161,9 +164,10 @@ def download_model(repo: str, revision: str, files: Sequence[str]) -> Path:
 def upload_model(
     repo: str, files: Sequence[Path], *, private: bool = False, tag: str | None = None
 ) -> str:
-    """Put files into a model repository, which is made if need be, as one commit; its id.
+    """Upload files to a model repository as one commit; the commit's id.
 
-    `tag` names the commit. Raises InputError as `download_model`.
+    The repository is created if it does not exist. `tag` names the commit. Raises InputError as
+    `download_model`.
     """
     api = HfApi()
     with _refusals(repo):
@@ -184,13 +188,16 @@ def _name(repo: str, filename: str, revision: str) -> str:
 def _ranges_ignored(remote: RemoteFile) -> InputError:
     return InputError(
         str(remote),
-        "the answer to a request for a part is not that part",
-        "A mirror or proxy ignores Range requests. Change HF_ENDPOINT, or set NO_PROXY past it",
+        "the answer to a Range request is not that range",
+        "A mirror or proxy ignores Range requests. Change HF_ENDPOINT, or bypass it with NO_PROXY",
     )
 
 
 def _patiently(call: Callable[[], Result], name: str) -> Result:
-    """Call again after faults that pass; the client itself repeats only its reads of ranges."""
+    """Repeat a call after temporary faults; the package repeats only its reads of ranges.
+
+    On request it repeats one look-up too, but then waits as long as the hub asks.
+    """
     for pause in _PAUSES_S:
         try:
             return call()
@@ -211,7 +218,7 @@ def _passes(error: Exception) -> bool:
 
 
 def _pause_asked(error: Exception) -> int:
-    """Seconds that the hub asks to wait, 0 where it asks for nothing."""
+    """Seconds that the hub asks to wait, 0 if it does not ask."""
     if not isinstance(error, HfHubHTTPError):
         return 0
     headers = error.response.headers
@@ -223,19 +230,19 @@ def _pause_asked(error: Exception) -> int:
 
 
 def _unknown_path(error: BaseException) -> bool:
-    """Whether the client's file system knows no such path; the machine's own sets errno."""
+    """Whether `HfFileSystem` knows no such path; the local file system sets errno."""
     return isinstance(error, FileNotFoundError) and error.errno is None
 
 
 def _fault(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
         return f"the hub answers {error.response.status_code}"
-    return f"the hub cannot be reached ({error or type(error).__name__})"
+    return f"the hub cannot be reached ({reason(error)})"
 
 
 @contextlib.contextmanager
 def _refusals(name: str) -> Iterator[None]:
-    """Turn what the client raises into InputError."""
+    """Turn the package's errors into InputError."""
     try:
         yield
     except (OSError, ValueError, httpx2.RequestError, httpx2.InvalidURL) as error:
@@ -245,25 +252,27 @@ def _refusals(name: str) -> Iterator[None]:
 
 
 def _explain(error: BaseException) -> tuple[str, str]:
-    """What is wrong, and what to do; special kinds of error come before their base classes."""
+    """Problem and remedy; subclasses are tested before their base classes."""
     if isinstance(error, OfflineModeIsEnabled):
-        return "is not here yet, and HF_HUB_OFFLINE forbids to fetch it", _FETCH_ELSEWHERE
+        return "is not here yet, and HF_HUB_OFFLINE forbids fetching it", _FETCH_ELSEWHERE
     if isinstance(error, GatedRepoError):
         return "the repository is gated", _ACCEPT_TERMS
     if isinstance(error, RevisionNotFoundError):
-        return "no such revision", "Set huggingface.revision to a branch, tag or commit it has"
+        return "no such revision", "Set huggingface.revision to a branch, tag or commit of it"
     if isinstance(error, EntryNotFoundError) or _unknown_path(error):
-        return "no such file at this revision", "Set huggingface.filename to a file it has"
+        return "no such file at this revision", "Set huggingface.filename to one of its files"
     if isinstance(error, DisabledRepoError):
         return "the hub has disabled the repository", "Read the reason on its page"
     if isinstance(error, HFValidationError | HfUriError):
-        return "is no name of a file on the hub", "Set huggingface.repo to owner/name"
+        return "is not a valid name on the hub", "Set huggingface.repo to owner/name"
     if isinstance(error, json.JSONDecodeError):
         return _NOT_THE_HUB
     if isinstance(error, httpx2.RequestError | httpx2.InvalidURL):
-        return _fault(error), f"Check the network, the proxy variables and HF_ENDPOINT, and {_ON}"
+        return _fault(
+            error
+        ), f"Check the network, the proxy variables and HF_ENDPOINT, and {_RESUMES}"
     if isinstance(error, OSError) and not isinstance(error, HfHubHTTPError):
-        return f"this machine does not let the client work ({error})", "Check SSL_CERT_FILE"
+        return f"the hub's client fails on this machine ({error})", "Check SSL_CERT_FILE"
     if not isinstance(error, HfHubHTTPError):
         raise error
     status = error.response.status_code
@@ -276,5 +285,5 @@ def _explain(error: BaseException) -> tuple[str, str]:
     if status == 404:
         return "the hub has no such page (404)", "Check huggingface.repo and HF_ENDPOINT"
     if status == 429:
-        return "too many requests to the hub (429)", f"Wait some minutes and {_ON}"
-    return f"the hub answers {status}", f"Wait for better times and {_ON}"
+        return "too many requests to the hub (429)", f"Wait some minutes and {_RESUMES}"
+    return f"the hub answers {status}", "Try again later; the download resumes"

@@ -1,4 +1,7 @@
-"""The archive from the Hugging Face hub, whole or its first cases."""
+"""Source of the archive: a data set repository on the Hugging Face hub, whole or its first cases.
+
+Talks to the hub through `mbhseg.acquire.hub`, the client.
+"""
 
 import logging
 import re
@@ -30,11 +33,11 @@ def from_hub(
     """Fetch a zip of a data set repository, or with `limit_cases` its first cases by case id.
 
     `revision` is a branch, tag or commit. `sha256` is that of the whole zip; with None the hub's
-    own digest is what the bytes are held against. The download lies beside the archive as
-    `archive.zip.download`, and a later call goes on with it. It stays as another name (a hard
-    link) of the same bytes, so that making the archive again fetches nothing.
+    digest is checked. The download lies beside the archive as `archive.zip.download`, and a later
+    call resumes it. It stays as another name (a hard link) of the same bytes, so that making the
+    archive again fetches nothing.
 
-    Raises InputError where the hub, the disk or the digest refuses.
+    Raises InputError if the hub refuses, the disk is full, or the digest differs.
     """
     hub = Hub()
     with disk_errors(out.archive):
@@ -50,7 +53,7 @@ def from_hub(
 
 
 def _kept(path: Path, repo: str, filename: str, revision: str) -> RemoteFile | None:
-    """What an earlier download is of, if that makes asking the hub needless or impossible."""
+    """The file of a complete earlier download, if the hub need not or cannot be asked."""
     about = about_complete(path)
     if about is None or not set(RemoteFile._fields) <= about.keys():
         return None
@@ -98,17 +101,17 @@ def _move(path: Path, archive: Path) -> None:
 
 
 def _demand_hub_agrees(remote: RemoteFile, sha256: str | None) -> None:
-    """Compare the digests before a byte is fetched."""
+    """Compare the digests before anything is fetched."""
     if remote.sha256 is not None:
         demand_sha256(str(remote), remote.sha256, sha256, _CHECK_CONFIG)
 
 
 def _demand_digest(local: Download, remote: RemoteFile, sha256: str | None) -> None:
-    """Compare what came with what was promised; wrong bytes are not kept."""
+    """Compare the digest of what was fetched; wrong bytes are deleted."""
     if sha256 is None and remote.sha256 is None:
         _log.warning("%s: no sha256 to compare with, neither given nor from the hub", remote)
     try:
-        remedy = "The transfer is at fault; run again, which fetches it anew"
+        remedy = "The transfer is at fault; run again to fetch it anew"
         demand_sha256(str(remote), local.sha256, remote.sha256, remedy)
         demand_sha256(str(remote), local.sha256, sha256, _CHECK_CONFIG)
     except InputError:

@@ -1,4 +1,4 @@
-"""The archive from this machine."""
+"""Source of the archive: a zip on this machine."""
 
 import contextlib
 import shutil
@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from mbhseg.acquire.staging import AcquireOutputs, demand_sha256, record
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.files import atomic_file
 from mbhseg.files import sha256 as digest_of
 
@@ -15,23 +15,25 @@ def from_archive(path: str | Path, sha256: str | None, out: AcquireOutputs) -> N
     """Link to the zip at `path`, relative to the working directory; no second copy is made.
 
     Where the file system has no links the archive is a copy. `sha256` is the expected digest, or
-    None. Raises InputError if there is no such zip or its digest is another.
+    None. Raises InputError if there is no such zip or its digest differs.
     """
     origin = Path(path)
     if not origin.is_file():
         raise InputError(origin, "no such file", "Correct archive.path in the config")
     if origin.absolute() == out.archive.absolute():
-        raise InputError(origin, "is where the result goes", "Move it, and name its new place")
+        raise InputError(
+            origin, "is where the result goes", "Move it, and set archive.path to its new place"
+        )
     try:
         if not zipfile.is_zipfile(origin):
-            raise InputError(origin, "is no zip, or one cut short", "Copy or fetch it again")
-        found = digest_of(origin)
-        demand_sha256(origin, found, sha256, "Get the right zip, or correct archive.sha256")
+            raise InputError(origin, "is no zip, or is cut short", "Copy or fetch it again")
+        digest = digest_of(origin)
+        demand_sha256(origin, digest, sha256, "Get the right zip, or correct archive.sha256")
         out.clear()
-        record(out, found, {"kind": "archive", "path": str(path), "bytes": origin.stat().st_size})
+        record(out, digest, {"kind": "archive", "path": str(path), "bytes": origin.stat().st_size})
         _link(origin.absolute(), out.archive)
     except OSError as error:
-        problem = f"cannot be linked to or read ({error.strerror})"
+        problem = f"cannot be linked to or read ({reason(error)})"
         raise InputError(origin, problem, "Check permissions and free space") from error
 
 

@@ -1,4 +1,4 @@
-"""What every source leaves behind: the archive, its digest, and where it came from."""
+"""The outputs of every source: the archive, its digest, and where it came from."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ def record(out: AcquireOutputs, sha256: str, source: dict[str, Any]) -> None:
     write_json(out.source, {**source, "sha256": sha256})
 
 
-def demand_sha256(where: str | Path, found: str, expected: str | None, remedy: str) -> None:
-    """Raise InputError unless `found` is the `expected` digest; None expects nothing."""
-    if expected is not None and found != expected.lower():
-        raise InputError(where, f"its sha256 is {found}, expected {expected}", remedy)
+def demand_sha256(where: str | Path, digest: str, expected: str | None, remedy: str) -> None:
+    """Raise InputError unless `digest` is the `expected` one; None expects nothing."""
+    if expected is not None and digest != expected.lower():
+        raise InputError(where, f"its sha256 is {digest}, expected {expected}", remedy)

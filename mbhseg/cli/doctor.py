@@ -1,9 +1,10 @@
-"""What is wrong with a machine, and what to do: `make doctor`.
+"""What is wrong with a machine, and what to do: `mbhseg doctor`, or `make doctor`.
 
 Standard library only, so that it also runs before anything is installed. What the machine
 answers is gathered by `examine`; every judgement is a function of that answer.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -47,6 +48,18 @@ def ask(words: Sequence[str]) -> str | None:
     return done.stdout.strip()
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `mbhseg doctor`, which has none."""
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """1 if there is a problem."""
+    found = examine(Path(), Path(__file__).resolve().parents[2])
+    print("\n".join(map(str, found)))
+    return int(any(finding.level == PROBLEM for finding in found))
+
+
 def python(version: tuple[int, int]) -> Finding:
     """Whether the workflow runs on this Python (major, minor)."""
     first, last = PYTHONS
@@ -84,7 +97,7 @@ def memory(total: int | None) -> Finding:
     what = f"{total / 1e9:.0f} GB of memory"
     if total >= MEMORY_GB * 1e9:
         return Finding(OK, what)
-    remedy = "Take a smaller batch, or fewer filters"
+    remedy = "Use a smaller batch, or fewer filters"
     return Finding(NOTE, f"{what}, training at 512 x 512 wants {MEMORY_GB} GB", remedy)
 
 
@@ -111,13 +124,15 @@ def conda(version: str | None, priority: str | None) -> list[Finding]:
     return found
 
 
-def gpu(driver: str | None, seen: str | None) -> Finding:
-    """`driver`: GPU names by nvidia-smi; `seen`: those of TensorFlow, a line each.
+def gpu(driver: str | None, seen: str | None, checkout: bool = True) -> Finding:
+    """`driver`: GPU names by nvidia-smi; `seen`: those of TensorFlow, one per line.
 
-    None where there is no driver, or no TensorFlow; an empty text for no GPU.
+    None where there is no driver, or no TensorFlow; an empty text for no GPU. `checkout`: whether
+    the package lies in a checkout of the workflow, where make installs.
     """
     if seen is None:
-        return Finding(NOTE, "no TensorFlow in this Python", "make demo installs it")
+        remedy = "make demo installs it" if checkout else "Run: pip install 'mbhseg[nn]'"
+        return Finding(NOTE, "no TensorFlow in this Python", remedy)
     if seen:
         return Finding(OK, f"TensorFlow sees {', '.join(seen.splitlines())}")
     if driver:
@@ -125,7 +140,9 @@ def gpu(driver: str | None, seen: str | None) -> Finding:
             PROBLEM,
             f"the driver has {', '.join(driver.splitlines())}, TensorFlow sees no GPU",
             'Install its CUDA: grep -o "nvidia-.*" envs/train-gpu.yaml | '
-            "xargs .venv/bin/pip install --no-deps",
+            "xargs .venv/bin/pip install --no-deps"
+            if checkout
+            else "Install its CUDA: pip install 'tensorflow[and-cuda]'",
         )
     return Finding(NOTE, "no GPU", "Training at 512 x 512 takes days without")
 
@@ -136,13 +153,21 @@ def slurm(partitions: str | None, accounting: str | None) -> list[Finding]:
         return []
     found = [Finding(OK, f"Slurm with the partitions {' '.join(partitions.split())}")]
     if accounting is None:
-        remedy = "Take the comment sign from slurm-status-command in profiles/slurm/config.yaml"
+        remedy = "Uncomment slurm-status-command in profiles/slurm/config.yaml"
         found.append(Finding(NOTE, "Slurm without accounting", remedy))
     return found
 
 
-def installed(names: Sequence[str], version: Callable[[str], str | None], lock: str) -> Finding:
-    """Whether the packages are there at the versions of the lock (its text)."""
+def installed(
+    names: Sequence[str], version: Callable[[str], str | None], lock: str | None
+) -> Finding:
+    """Whether the packages are there at the versions of the lock (its text).
+
+    Without a lock, as where the package was installed by itself, the versions are only told.
+    """
+    if lock is None:
+        there = [f"{name} {have}" for name in names if (have := version(name))]
+        return Finding(OK, f"no requirements.lock to compare with: {', '.join(there) or 'nothing'}")
     odd = []
     for name in names:
         pinned = re.search(rf"^{re.escape(name)}==(\S+)", lock, re.MULTILINE)
@@ -180,8 +205,12 @@ _SEEN = "from mbhseg.nn.device import gpus; print('\\n'.join(gpus()))"
 
 
 def examine(folder: Path, root: Path, ask: Ask = ask) -> list[Finding]:
-    """Look at this machine: `folder` is where results will lie, `root` the workflow's own."""
-    lock = (root / "requirements.lock").read_text()
+    """Look at this machine: `folder` is where results will lie.
+
+    `root` is the folder that holds the package: a checkout of the workflow, or where pip put it.
+    """
+    checkout = (root / "Snakefile").is_file() and (root / "requirements.lock").is_file()
+    lock = (root / "requirements.lock").read_text() if checkout else None
     has_conda = ask(["conda", "--version"])
     priority = (
         ask(["conda", "config", "--get", "channel_priority", "--json"]) if has_conda else None
@@ -196,6 +225,7 @@ def examine(folder: Path, root: Path, ask: Ask = ask) -> list[Finding]:
         gpu(
             ask(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]),
             ask([sys.executable, "-c", _SEEN]) if _version("tensorflow") else None,
+            checkout,
         ),
         *conda(has_conda, priority),
         *slurm(ask(["sinfo", "-h", "-o", "%P"]), ask(["sacct", "-n", "-X"])),

@@ -1,7 +1,7 @@
 """What a run of the workflow would do, why, and how long that took before.
 
-The engine's own dry run is read, so that the plan is what will happen; the times are those that
-its benchmarks recorded.
+Snakemake's own dry run is read, so that the plan is what will happen
+(docs/decisions/0009-plan-reads-the-dry-run.md); the times are those that its benchmarks recorded.
 """
 
 import ast
@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mbhseg.errors import InputError
 from mbhseg.runtime.durations import duration
 
-_HEAD = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$")
-_FIELD = re.compile(r"^ {4}(\w+): (.*)$")
+# the jobs of a group are indented
+_HEAD = re.compile(r"^ *(?:local)?(?:rule|checkpoint) (\w+):$")
+_FIELD = re.compile(r"^ {4,}(\w+): (.*)$")
+_TOTAL = re.compile(r"^total +(\d+)$", re.MULTILINE)
 _FOLLOWS = "Input files updated by another job"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a dry run; `resources` without strings, `reasons` as the engine words them."""
+    """A job of a dry run; `resources` without strings, `reasons` as Snakemake words them."""
 
     rule: str
     inputs: tuple[str, ...] = ()
@@ -36,18 +39,27 @@ def parse(text: str) -> list[Job]:
     """The jobs in the text of `snakemake -n`, in its order; none if nothing is to be done.
 
     Rules without work of their own (no output and no benchmark, such as `all`) are left out.
+    Raises InputError if the text does not tell all the jobs that it counts.
     """
     jobs: list[Job] = []
-    rule, fields = "", dict[str, str]()
+    rule, fields, heads = "", dict[str, str](), 0
     for line in [*text.splitlines(), ""]:
         if head := _HEAD.match(line):
-            rule, fields = head.group(1), {}
-        elif rule and (found := _FIELD.match(line)):
-            fields[found.group(1)] = found.group(2)
+            rule, fields, heads = head.group(1), {}, heads + 1
+        elif rule and (part := _FIELD.match(line)):
+            fields[part.group(1)] = part.group(2)
         elif rule and not line.startswith(" "):
             if "output" in fields or "benchmark" in fields:
                 jobs.append(_job(rule, fields))
             rule = ""
+    total = _TOTAL.search(text)
+    counted = int(total.group(1)) if total else 0
+    if counted != heads or not (total or "Nothing to be done" in text):
+        raise InputError(
+            "snakemake --dry-run",
+            f"prints {heads} of {counted} jobs in a form that is known here",
+            "Leave out --quiet, or read what `snakemake -n` prints",
+        )
     return jobs
 
 
@@ -81,8 +93,8 @@ def recorded(job: Job, root: Path) -> float | None:
         return own
     folder = root / "results" / "benchmarks"
     files = [*folder.glob(f"*/{job.rule}/*.tsv"), *folder.glob(f"*/{job.rule}.tsv")]
-    found = [seconds for path in files if (seconds := _seconds(path)) is not None]
-    return statistics.fmean(found) if found else None
+    times = [seconds for path in files if (seconds := _seconds(path)) is not None]
+    return statistics.fmean(times) if times else None
 
 
 def _seconds(path: Path) -> float | None:
@@ -97,14 +109,14 @@ def _seconds(path: Path) -> float | None:
 def before(jobs: Sequence[Job]) -> list[set[int]]:
     """For each job the jobs (by index) whose outputs it reads, a folder's files included."""
     makers = {path: i for i, job in enumerate(jobs) for path in job.outputs}
-    found = []
+    needs = []
     for i, job in enumerate(jobs):
         mine = set()
         for path in job.inputs:
             for name in (path, *map(str, Path(path).parents)):
                 mine |= {makers[name]} if name in makers else set()
-        found.append(mine - {i})
-    return found
+        needs.append(mine - {i})
+    return needs
 
 
 def makespan(
@@ -146,33 +158,33 @@ def _fits(job: Job, running: Sequence[Job], cores: int, limits: Mapping[str, int
 
 def why(job: Job, follows: Iterable[str]) -> list[str]:
     """The reasons in a few words; `follows` names the rules whose outputs it reads."""
-    found = []
+    words = []
     for reason in job.reasons:
         what, _, names = reason.partition(": ")
         if what == _FOLLOWS:
             continue
         if what == "Missing output files":
-            found.append("not made yet")
+            words.append("not made yet")
         elif what.startswith("Params have changed"):
-            found.append(_changed(names))
+            words.append(_changed(names))
         elif what.startswith("Software environment"):
-            found.append("its environment changed")
+            words.append("its environment changed")
         elif what == "Updated input files":
-            found.append(f"changed: {_few(_words(names))}")
+            words.append(f"changed: {_few(_words(names))}")
         elif what.startswith("Set of input files has changed"):
-            found.append("other inputs")
+            words.append("other inputs")
         else:
-            found.append(reason)
+            words.append(reason)
     rules = list(dict.fromkeys(follows))
-    if rules and not (found and found != ["not made yet"]):
-        found.append(f"follows {_few(rules)}")
-    return found
+    if rules and not (words and words != ["not made yet"]):
+        words.append(f"follows {_few(rules)}")
+    return words
 
 
 def _changed(text: str) -> str:
-    """What of a rule's params is another, from the engine's `...before: x now: y`.
+    """What differs in a rule's params, from Snakemake's `...before: x now: y`.
 
-    A digest is that of the code. Of dictionaries only what differs is told.
+    A digest is that of the code. Of dictionaries only the keys that differ are told.
     """
     _, _, both = text.partition("before: ")
     old, _, new = both.strip().partition(" now: ")
@@ -190,7 +202,7 @@ def _changed(text: str) -> str:
 
 
 def _flat(value: Any, above: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names; what is no dictionary has the name above it."""
+    """Nested settings by dotted names; any other value by the name above it."""
     if not isinstance(value, dict):
         return {above: value}
     found: dict[str, Any] = {}

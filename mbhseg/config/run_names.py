@@ -1,13 +1,19 @@
-"""Names of runs (which experiment, on which fold, with which seed), subsets, and what is probed."""
+"""Names of runs (experiment, fold, seed), subsets, and the keys that may be probed."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 SUBSETS = ("train", "valid", "test")
 NAME = r"[a-zA-Z][a-zA-Z0-9_]*"
 RUN = rf"{NAME}-f[0-9]+-s[0-9]+"
-PROBED = ("precision", "batch", "threads")  # keys of training that may say `probe`
-ENSEMBLE = "-ensemble"  # behind an experiment: all of its folds and seeds
+PROBED = ("precision", "batch", "threads")  # keys of training that may be `probe`
+ENSEMBLE = "-ensemble"  # after an experiment's name: all of its folds and seeds
+
+
+def any_of(names: Iterable[str]) -> str:
+    """Regular expression that matches each of the names; of no names, one that matches nothing."""
+    return "|".join(names) or "(?!)"
 
 
 class Run(NamedTuple):
@@ -23,7 +29,7 @@ class Run(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "Run":
-        """The run of a name such as `flexunet-f0-s137`; ValueError if it is none."""
+        """The run of a name such as `flexunet-f0-s137`; ValueError for any other name."""
         match = re.fullmatch(rf"({NAME})-f([0-9]+)-s([0-9]+)", name)
         if not match:
             raise ValueError(f"{name!r} is not <experiment>-f<fold>-s<seed>")

@@ -1,4 +1,4 @@
-"""The configuration checked: closed schemas, errors that suggest, cross-checks.
+"""Checks of the configuration: closed schemas, suggestions, contradictions.
 
 Light on purpose: the Snakefile imports it at every call.
 """
@@ -16,14 +16,20 @@ import yaml
 from mbhseg.config.experiments import CHANNELS, RECIPE, recipe, weights
 from mbhseg.config.targets import SOURCES
 
+# settings that are gone, and what to do about one in an older config
+GONE = {
+    "slices.seed": "the draw of keep: bleeding_plus is the same for everyone",
+    "training.summary": "snakemake results/summaries/<experiment>.txt lists layers and parameters",
+}
+
 
 class ConfigError(Exception):
-    """The configuration is wrong; one line a fault, each naming its key."""
+    """The configuration is wrong: one line per fault, each naming its key."""
 
 
 @functools.cache
 def schema(folder: Path) -> dict[str, Any]:
-    """The schema of the configuration, the recipe's part filled in from its own file."""
+    """The schema of the configuration, with the recipe's part from its own file."""
     whole: dict[str, Any] = yaml.safe_load((folder / "config.schema.yaml").read_text())
     recipe = yaml.safe_load((folder / "recipe.schema.yaml").read_text())["properties"]
     whole["properties"] |= {part: recipe[part] for part in RECIPE}
@@ -41,10 +47,10 @@ def _optional(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def typed(value: Any, rules: Mapping[str, Any]) -> Any:
-    """The value with words turned into the numbers, booleans and nulls that the schema expects.
+    """The value, with words converted to the numbers, booleans and nulls that the schema expects.
 
-    The engine's `--config slices='{size: 256}'` hands nested values over as text. Keys come in the
-    schema's order, as the engine takes settings in another order for other settings.
+    Snakemake's `--config slices='{size: 256}'` passes nested values as text. Keys are put in the
+    schema's order, as Snakemake takes the same settings in another order for other settings.
     """
     if isinstance(value, Mapping):
         known, other = rules.get("properties", {}), rules.get("additionalProperties")
@@ -69,18 +75,18 @@ def typed(value: Any, rules: Mapping[str, Any]) -> Any:
 def _read_word(word: str) -> Any:
     for kind in (int, float):
         with contextlib.suppress(ValueError):
-            return kind(word)  # YAML alone takes 1e-3 for text
+            return kind(word)  # YAML takes 1e-3 for text
     return yaml.safe_load(word)
 
 
 def check(config: Mapping[str, Any], schemas: Path) -> None:
-    """Raise ConfigError, one line a fault, unless `config` fits the schema and itself."""
+    """Raise ConfigError, one line per fault, unless `config` fits the schema and is consistent."""
     rules = schema(schemas)
-    found = sorted(
+    errors = sorted(
         jsonschema.Draft202012Validator(rules).iter_errors(config),
         key=lambda error: [str(part) for part in error.absolute_path],
     )
-    faults = list(dict.fromkeys(line for error in found for line in _explain(error)))
+    faults = list(dict.fromkeys(line for error in errors for line in _explain(error)))
     faults = faults or list(_contradictions(config))
     if faults:
         raise ConfigError("\n".join(faults))
@@ -94,7 +100,12 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
         known = list(error.schema.get("properties", {}))
         for key in sorted(set(instance) - set(known)):
             path = f"{where}.{key}" if where else str(key)
-            yield f"config: {path} is not a key.{_suggest(str(key), known)}"
+            gone = next((text for name, text in GONE.items() if _is_or_in(path, name)), None)
+            yield (
+                f"config: {path} is gone. Remove it: {gone}"
+                if gone
+                else f"config: {path} is not a key.{_suggest(str(key), known)}"
+            )
     elif error.validator == "enum":
         options = [str(option) for option in value]
         yield f"config: {where} is {instance!r}.{_suggest(str(instance), options)}"
@@ -104,6 +115,11 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
             yield f"config: {where + '.' if where else ''}{key} is missing"
     else:
         yield f"config: {where or 'the file'}: {error.message}"
+
+
+def _is_or_in(path: str, name: str) -> bool:
+    """Whether a dotted path is the key `name`, or that key in an experiment's recipe."""
+    return path == name or (path.startswith("experiments.") and path.endswith(f".{name}"))
 
 
 def _suggest(word: str, options: list[str]) -> str:
@@ -141,17 +157,17 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if fold >= split["folds"]:
             yield f"config: build.folds: fold {fold} is not below split.folds, {split['folds']}"
     for name in set(config["foreign"]) & set(config["experiments"]):
-        yield f"config: foreign.{name} has the name of an experiment. Name it otherwise"
+        yield f"config: foreign.{name} has the name of an experiment. Rename one of them"
     if (config["raters"]["method"] == "rater") != (config["raters"]["rater"] is not None):
-        yield "config: raters.rater names the one rater of raters.method: rater, and is else null"
+        yield "config: raters.rater needs a number if raters.method is rater, and null otherwise"
     if split["by"] == "slice" and split["folds"] != 1:
-        yield "config: split.by: slice has one fold. Set split.folds to 1"
+        yield "config: split.by: slice allows one fold only. Set split.folds: 1"
     for name in build["experiments"]:
         if name in config["experiments"]:
             if weights(config, name) and config["experiments"][name].get("training"):
                 yield (
-                    f"config: experiments.{name} has weights, so it trains nothing, and training. "
-                    "Leave one of them out"
+                    f"config: experiments.{name} has weights, so it does not train, and training. "
+                    "Remove one of them"
                 )
             chosen = recipe(config, name)
             levels = chosen["network"].get("levels", 1)
@@ -164,8 +180,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             batch, gpus = (chosen["training"][key] for key in ("batch", "gpus"))
             if gpus > 1 and (batch == "probe" or batch % gpus):
                 yield (
-                    f"config: training.batch {batch} of experiment {name} is no multiple of "
-                    f"training.gpus, {gpus}, which divide it among them"
+                    f"config: training.batch {batch} of experiment {name} is not a multiple of "
+                    f"training.gpus, {gpus}, which share it"
                 )
             if heads > max(0, levels - 2):
                 yield (
@@ -175,8 +191,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             step = 2 ** (levels - 1)
             if slices["size"] % step:
                 yield (
-                    f"config: slices.size {slices['size']} is not divisible by {step}, which "
-                    f"network.levels {levels} of experiment {name} halves it to"
+                    f"config: slices.size {slices['size']} is not divisible by {step}: "
+                    f"experiment {name} halves it {levels - 1} times (network.levels {levels})"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Rater against rater: the human ceiling that every model's score is read beside."""
+"""Rater against rater: the human ceiling, the level to compare a model's scores with."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ WITHOUT = "consensus-without-"
 
 
 def reader_volumes(rated: RatedCase, rule: Consensus) -> CaseLabels:
-    """The volumes that people's labels give, by name.
+    """The raters' volumes and their consensus volumes, by name.
 
-    `rater<k>` for each rater; `consensus` of all; and, with two raters or more and a rule that
-    is not one rater's word, `consensus-without-rater<k>` of all the others.
+    `rater<k>` for each rater; `consensus` of all; and, with two raters or more and a rule other
+    than `rater`, `consensus-without-rater<k>` of all the others.
     """
     volumes = {rater_name(rater): volume for rater, volume in rated.labels.items()}
     volumes[CONSENSUS] = consensus.consensus(rated.labels, *rule, where=rated.case)
@@ -41,10 +41,10 @@ def reader_pairs(rated: RatedCase, rule: Consensus) -> list[Pair]:
 
     - Every ordered pair of raters, because a class that is `missed` from one side is
       `spurious` from the other (Dice is the same);
-    - each rater against the `consensus` of all, which contains that rater and so flatters;
-    - each rater against the consensus of the others alone, the fair figure of a single reader.
-    Where the rule is one rater's word, that rater is not scored against it, and the last group
-    is left out.
+    - each rater against the `consensus` of all, which includes that rater and so is too high;
+    - each rater against the consensus of the others only, the fair score of a single reader.
+    With the rule `rater`, that rater is not scored against the consensus, and the last group is
+    left out.
     """
     if len(rated.labels) < 2:
         return []
@@ -58,7 +58,7 @@ def reader_pairs(rated: RatedCase, rule: Consensus) -> list[Pair]:
 
 
 def case_rows(rated: RatedCase, rule: Consensus | None = None) -> list[ScoreRow]:
-    """Score the raters of one case: the rows of `reader_pairs`; one rater gives none.
+    """Score the raters of one case: the rows of `reader_pairs`; none for one rater.
 
     `rule` defaults to majority with ties to background.
     """
@@ -80,7 +80,7 @@ def summarise_agreement(table: pd.DataFrame) -> dict[str, Any]:
     """The human ceiling from an agreement table: `summary.summarise` of three groups of rows.
 
     `raters`: one rater against another; `consensus`: against the consensus of all; `others`:
-    against the consensus of the others. Cases weigh the same however many raters they have. A
+    against the consensus of the others. Cases weigh the same, however many raters they have. A
     group without rows has n 0 and no values.
     """
     to_consensus = table["reference"] == CONSENSUS
@@ -98,9 +98,9 @@ def run(
     out_csv: str | Path,
     consensus: Mapping[str, Any] | None = None,
 ) -> None:
-    """Score the raters of some cases (a shard; may be empty) and write the table.
+    """Score the raters of the cases of a shard, which may be empty, and write the table.
 
-    `consensus` holds the arguments of `Consensus`; none means majority with ties to background.
+    `consensus` holds the arguments of `Consensus`; None is majority with ties to background.
     """
     with Archive(archive_path) as archive:
         write_table(out_csv, agreement_table(archive, cases, Consensus(**consensus or {})))
@@ -109,7 +109,7 @@ def run(
 def summarise_shards(
     shard_csvs: Iterable[str | Path], out_csv: str | Path, out_json: str | Path
 ) -> None:
-    """Join the tables that `run` wrote into one and summarise it; shard order does not matter."""
+    """Join the tables that `run` wrote and summarise the result, in any order of shards."""
     table = join_tables(read_table(path) for path in shard_csvs)
     write_table(out_csv, table)
     write_json(out_json, summarise_agreement(table))

@@ -1,4 +1,4 @@
-"""Predictions scored against the consensus and against each rater, the ceiling beside them."""
+"""Scores predictions against the consensus and each rater, and the raters themselves."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mbhseg.classes import ANY, CLASSES, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, N_LABELS
 from mbhseg.errors import InputError
 from mbhseg.evaluation import threshold
 from mbhseg.evaluation.agreement import CONSENSUS, reader_pairs, reader_volumes
@@ -37,10 +37,10 @@ ORGANISERS_COLUMNS: dict[str, str] = {
 
 
 class Evaluation(NamedTuple):
-    """What `evaluate_cases` found; the tables are as docs/scores.md describes them.
+    """The result of `evaluate_cases`; docs/scores.md describes the tables.
 
-    `confusions` are the counts [n, 6, 6] of all scored planes, model against consensus, `band` the
-    best HU band (None if nothing bleeds), `probabilities` whether there were any.
+    `confusions` are the counts [n, 6, 6] of all scored slices, model against consensus; `band` is
+    the best HU band (None without hemorrhage), `probabilities` whether there were any.
     """
 
     model: pd.DataFrame
@@ -57,7 +57,7 @@ class Evaluation(NamedTuple):
 
 
 class CaseScores(NamedTuple):
-    """The part of an `Evaluation` that one case contributes, before the band is known."""
+    """The contribution of one case to an `Evaluation`, before the band is known."""
 
     case: str
     patient: str
@@ -74,7 +74,7 @@ class CaseScores(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is done with every case: where its prediction lies, and how it is scored."""
+    """What is the same for every case: where predictions are, and how they are scored."""
 
     archive: Path
     predictions: Path
@@ -92,10 +92,10 @@ def model_name(run: str) -> str:
 def evaluate_case(
     archive: Archive, case: str, slices: Sequence[int] | None, task: Task
 ) -> CaseScores:
-    """Score one case, or only its planes `slices`, as `evaluate_cases` says.
+    """Score one case, or only its planes `slices`, as described in `evaluate_cases`.
 
-    The consensus is made of the whole volume, so it does not depend on which planes are scored;
-    post-processing too sees the whole.
+    The consensus is made from the whole volume, so it does not depend on which planes are scored;
+    post-processing is applied to the whole volume too.
     """
     scan = archive.scan(case)
     rated = read_raters(archive, case, scan)
@@ -154,7 +154,7 @@ def _planes(slices: Sequence[int], n_planes: int, where: str) -> NDArray[np.int6
     planes = np.asarray(slices, np.int64)
     odd = planes[(planes < 0) | (planes >= n_planes)]
     if odd.size:
-        raise InputError(where, f"has no slice {odd[0]}, only {n_planes}", "Make the split again")
+        raise InputError(where, f"has no slice {odd[0]}, only {n_planes}", "Run split again")
     return planes
 
 
@@ -176,11 +176,11 @@ def _peaks(likely: NDArray[np.uint8], planes: NDArray[np.int64]) -> dict[str, fl
 
 
 def _organisers_rows(labels: CaseLabels, held: Iterable[groups.Group]) -> list[ScoreRow]:
-    """The challenge's scores of each group, from the voxels where any volume is drawn."""
+    """The challenge's scores of each group, from the voxels that any volume labels."""
     flat = {name: volume.ravel(order="F") for name, volume in labels.volumes.items()}
     drawn = functools.reduce(np.bitwise_or, flat.values())
-    found = np.flatnonzero(drawn)
-    few = {name: volume[found] for name, volume in flat.items()}
+    labelled = np.flatnonzero(drawn)
+    few = {name: volume[labelled] for name, volume in flat.items()}
     size, n_planes = drawn.size, next(iter(labels.volumes.values())).shape[2]
     if labels.kept is not None and n_planes:
         size = size // n_planes * len(labels.kept)
@@ -192,7 +192,9 @@ def _organisers_rows(labels: CaseLabels, held: Iterable[groups.Group]) -> list[S
             "reference": group.reference,
             "n_raters": len(group.raters),
             **organisers.organisers_scores(
-                [few[rater] for rater in group.raters], [few[group.candidate]], size - len(found)
+                [few[rater] for rater in group.raters],
+                [few[group.candidate]],
+                size - len(labelled),
             ),
         }
         for group in held
@@ -210,15 +212,15 @@ def evaluate_cases(
 ) -> Evaluation:
     """Score the predictions of a run on whole cases (None), or on the listed slices of each.
 
-    For every case the model, and with `post` its post-processed prediction, is scored against the
-    consensus and against each rater, and the raters among themselves (`agreement.reader_pairs`),
-    all by the same function on the same voxels; a case with one rater adds nothing to the
-    ceiling. The HU threshold is scored against the consensus. Probabilities are scored if the
-    folder holds them. Every case counts: a prediction that is missing or lies in another grid
-    raises InputError, as does a slice that the scan does not have.
+    In every case the prediction, and with `post` the post-processed one, is scored against the
+    consensus and each rater, and the raters are scored against each other
+    (`agreement.reader_pairs`), all by the same function on the same voxels; a case with one rater
+    adds nothing to the ceiling. The HU threshold is scored against the consensus. Probabilities
+    are scored if the folder holds them. Every case counts: InputError is raised for a prediction
+    that is missing or in another grid, and for a slice that the scan does not have.
 
-    Cases are read one after the other, so memory does not grow with their volumes; up to
-    `processes` share them where there are many. The result does not depend on their number.
+    Cases are read one after the other, so memory does not grow with their volumes. Up to
+    `processes` processes share the cases; the result does not depend on their number.
     """
     task = Task(
         archive.path,
@@ -231,7 +233,7 @@ def evaluate_cases(
     scored = list(in_order(functools.partial(_score_case, task), sorted(cases.items()), processes))
     band = threshold.best_band([case.histogram for case in scored])
     slices = [case.slices for case in scored if len(case.slices)]
-    no_planes = np.zeros((0, len(CLASSES), len(CLASSES)), np.int64)
+    no_planes = np.zeros((0, N_LABELS, N_LABELS), np.int64)
     return Evaluation(
         model=join_tables(case.model for case in scored),
         processed=join_tables(case.processed for case in scored),
@@ -248,7 +250,7 @@ def evaluate_cases(
 
 
 def _score_case(task: Task, case: tuple[str, Sequence[int] | None]) -> CaseScores:
-    """`evaluate_case` with an archive of its own, as a process needs it."""
+    """`evaluate_case` with its own open archive, for use in another process."""
     with Archive(task.archive) as archive:
         return evaluate_case(archive, *case, task)
 
@@ -276,7 +278,7 @@ def _threshold_rows(scored: list[CaseScores], band: threshold.Band | None) -> li
 def slice_table(
     case: str, planes: NDArray[np.int64], confusions: NDArray[np.int64]
 ) -> pd.DataFrame:
-    """Overlap per slice and class, as columns `SLICE_COLUMNS`; slices without the class left out.
+    """Overlap per slice and class, columns `SLICE_COLUMNS`, without slices that lack the class.
 
     `planes` [n] are slice indices, `confusions` [n, 6, 6] their counts. Sorted by slice, then
     class.

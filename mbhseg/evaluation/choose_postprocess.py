@@ -1,4 +1,4 @@
-"""The choice of the post-processing, on validation cases alone: the test set has no part in it."""
+"""Chooses the post-processing on the validation cases; the test set has no influence."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.classes import FOREGROUND, KEYS, Labels
 from mbhseg.files import read_table, write_json
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.inspect.archive import Archive
@@ -20,14 +20,12 @@ from mbhseg.prepare.annotations import read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.split.partition import members
 
-Labels = NDArray[np.uint8]
-
 
 class Components(NamedTuple):
-    """Components of one class in one case: `ml` [n], and what counts of them for Dice.
+    """Components of one class in one case: their volumes and their voxels that count for Dice.
 
-    `voxels` and `common` [n] are the voxels that are scored, and those among them that the
-    reference has too; `reference` counts the reference's.
+    `ml` [n]: volume of the whole component; `voxels` [n]: its scored voxels; `common` [n]: those
+    among them in the reference; `reference`: scored voxels of the reference.
     """
 
     ml: NDArray[np.float64]
@@ -44,23 +42,23 @@ class Components(NamedTuple):
 def components_of(
     labels: Labels, truth: Labels, ml: float, scored: NDArray[np.bool_]
 ) -> dict[str, Components]:
-    """The components of each class of predicted labels, against the truth; all [x, y, z].
+    """The components of each class of predicted labels, against the truth; both [x, y, z].
 
-    `scored` [z] says which planes count; a component's own size is that of the whole.
+    `scored` [z] says which planes count; a component's volume includes the other planes.
     """
-    found = {}
+    components = {}
     for c in FOREGROUND:
         lesions = lesions_of(labels == c.label)
         counted = np.where(scored[lesions.box[2]], lesions.labels, 0)
         n = len(lesions.voxels) + 1
         common = counted[truth[lesions.box] == c.label]
-        found[c.key] = Components(
+        components[c.key] = Components(
             np.asarray(lesions.voxels * ml, np.float64),
             np.bincount(counted.ravel(), minlength=n)[1:],
             np.bincount(common, minlength=n)[1:],
             int((truth[:, :, scored] == c.label).sum()),
         )
-    return found
+    return components
 
 
 def choose(
@@ -71,10 +69,11 @@ def choose(
     """Choose the settings with the best mean Dice of the cases, in nnU-Net's convention.
 
     `cases` hold each case's components by class, with EDH and SDH as predicted (False) and
-    reconciled (True); `min_ml` are the sizes to try, 0 among them; reconciling is only tried with
-    `reconcile`. Reconciling is chosen first, by the mean of EDH and SDH, then each class its size;
-    nothing is done where it does not help, and of equal sizes the smallest is taken. Returns the
-    choice and what was tried, as docs/scores.md describes the file. No cases choose nothing.
+    reconciled (True); `min_ml` are the sizes to try, and 0 is always tried; reconciling is only
+    tried with `reconcile`. Reconciling is chosen first, by the mean of EDH and SDH, then the size
+    per class; a step is left out if it does not help, and of equally good sizes the smallest is
+    taken. Returns the choice and what was tried, as docs/scores.md describes the file. Without
+    cases nothing is done to labels.
     """
     sizes = sorted({0.0, *map(float, min_ml)})
     held = list(cases)
@@ -115,7 +114,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _first_best(means: NDArray[np.float64]) -> int:
-    """The first of the best; 0 where the first has no value, as no size can then help."""
+    """The first of the best; 0 if the first is NaN, as then no size can help."""
     return 0 if np.isnan(means[0]) else int(np.nanargmax(means))
 
 
@@ -132,8 +131,8 @@ def run(
 ) -> None:
     """Choose the post-processing of a run on a subset of its split, and write the choice.
 
-    Arguments as of `evaluation.run`. A subset without cases chooses nothing. Raises InputError if
-    a prediction is missing or does not fit.
+    Arguments as of `run_summary.evaluate_run`. A subset without cases chooses to do nothing. Raises
+    InputError if a prediction is missing or does not fit.
     """
     rule = Consensus(**consensus_rule or {})
     cases = members(read_table(split_table), subset)
@@ -162,8 +161,8 @@ def _case_components(
         scored[:] = False
         scored[slices] = True
     ml = voxel_ml(rated.affine)
-    found = components_of(labels, truth, ml, scored)
+    raw = components_of(labels, truth, ml, scored)
     return {
-        False: found,
-        True: components_of(reconciled(labels), truth, ml, scored) if reconcile else found,
+        False: raw,
+        True: components_of(reconciled(labels), truth, ml, scored) if reconcile else raw,
     }

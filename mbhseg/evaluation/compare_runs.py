@@ -1,4 +1,4 @@
-"""Runs held against each other: by run, by experiment over its folds and seeds, and paired."""
+"""Compares runs: means per run, per experiment over folds and seeds, and paired differences."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ DIFFERENCE_COLUMNS = (
 
 
 class View(NamedTuple):
-    """Which of a run's scores: of raw or processed labels, against the consensus or the raters."""
+    """Which scores of a run: of raw or processed labels, against the consensus or the raters."""
 
     candidate: str
     reference: str
@@ -49,17 +49,17 @@ Tables = dict[View, CaseTable]
 
 def views_of(raw: pd.DataFrame, processed: pd.DataFrame) -> Tables:
     """The scores by case of one run's two tables; without post-processing the raw ones only."""
-    found = {}
+    views = {}
     for candidate, rows in ((RAW, raw), (DONE, processed)):
         to_consensus = rows["reference"] == CONSENSUS
         if len(rows):
-            found[View(candidate, CONSENSUS)] = case_table(rows[to_consensus])
-            found[View(candidate, RATERS)] = case_table(rows[~to_consensus])
-    return found
+            views[View(candidate, CONSENSUS)] = case_table(rows[to_consensus])
+            views[View(candidate, RATERS)] = case_table(rows[~to_consensus])
+    return views
 
 
 def experiment_of(run: str) -> tuple[str, int | None, int | None]:
-    """Experiment, fold and seed of a run's name; a foreign system is its own experiment."""
+    """Experiment, fold and seed of a run's name; another system is an experiment of its own."""
     try:
         parsed = Run.parse(run)
     except ValueError:
@@ -68,12 +68,11 @@ def experiment_of(run: str) -> tuple[str, int | None, int | None]:
 
 
 def intervals(table: CaseTable) -> Iterator[tuple[str, str, Interval]]:
-    """Class, score and interval of all scores of all classes, and of macro means."""
+    """Class, score and interval: of every score and class, and of the macro means."""
     resampling = Resampling(table.patients)
     for score in SCORES:
-        values = table.of(score)
-        found = resampling.mean_intervals(values)
-        yield from ((key, score, each) for key, each in zip(SCORED_CLASSES, found, strict=True))
+        by_class = resampling.mean_intervals(table.of(score))
+        yield from ((key, score, each) for key, each in zip(SCORED_CLASSES, by_class, strict=True))
     for score in SHARES:
         yield MACRO, score, resampling.macro_interval(table.of(score, KEYS))
 
@@ -83,31 +82,31 @@ def run_rows(runs: Mapping[str, Tables]) -> Iterator[dict[str, Any]]:
     for run, tables in runs.items():
         names = dict(zip(("experiment", "fold", "seed"), experiment_of(run), strict=True))
         for view, table in tables.items():
-            for key, score, found in intervals(table):
+            for key, score, interval in intervals(table):
                 yield {
                     "run": run,
                     **names,
                     **view._asdict(),
                     "class": key,
                     "score": score,
-                    "n_cases": found.n_cases,
-                    "n_patients": found.n_patients,
-                    "mean": found.estimate,
-                    "low": found.low,
-                    "high": found.high,
+                    "n_cases": interval.n_cases,
+                    "n_patients": interval.n_patients,
+                    "mean": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
                 }
 
 
 def experiments_of(runs: Mapping[str, Tables]) -> dict[str, list[Tables]]:
     """The runs of each experiment, in the order of the runs."""
-    found: dict[str, list[Tables]] = {}
+    experiments: dict[str, list[Tables]] = {}
     for run, tables in runs.items():
-        found.setdefault(experiment_of(run)[0], []).append(tables)
-    return found
+        experiments.setdefault(experiment_of(run)[0], []).append(tables)
+    return experiments
 
 
 def averaged(tables: Iterable[CaseTable]) -> CaseTable:
-    """Each case's scores meaned over the runs that have one, of all cases of any run."""
+    """The scores of every case of any run, averaged over the runs that have a value."""
     held = list(tables)
     values = pd.concat([table.values for table in held]).groupby(level=0, sort=True).mean()
     patient: dict[Any, Any] = {}
@@ -124,9 +123,9 @@ def experiment_rows(runs: Mapping[str, Tables]) -> Iterator[dict[str, Any]]:
             continue
         by_run: dict[tuple[str, str], list[float]] = {}
         for table in held:
-            for key, score, found in intervals(table):
-                by_run.setdefault((key, score), []).append(found.estimate)
-        for key, score, found in intervals(averaged(held)):
+            for key, score, interval in intervals(table):
+                by_run.setdefault((key, score), []).append(interval.estimate)
+        for key, score, interval in intervals(averaged(held)):
             means = np.array([mean for mean in by_run[key, score] if mean == mean])
             yield {
                 "experiment": experiment,
@@ -138,15 +137,15 @@ def experiment_rows(runs: Mapping[str, Tables]) -> Iterator[dict[str, Any]]:
                 "sd": means.std(ddof=1) if means.size > 1 else np.nan,
                 "min": means.min() if means.size else np.nan,
                 "max": means.max() if means.size else np.nan,
-                "n_cases": found.n_cases,
-                "n_patients": found.n_patients,
-                "low": found.low,
-                "high": found.high,
+                "n_cases": interval.n_cases,
+                "n_patients": interval.n_patients,
+                "low": interval.low,
+                "high": interval.high,
             }
 
 
 def difference_rows(runs: Mapping[str, Tables]) -> Iterator[dict[str, Any]]:
-    """Rows of `DIFFERENCE_COLUMNS`: every two runs, every two experiments, processed and raw."""
+    """Rows of `DIFFERENCE_COLUMNS`: pairs of runs, pairs of experiments, processed minus raw."""
     grouped = {
         name: {
             view: averaged(tables[view] for tables in members if view in tables)
@@ -171,20 +170,20 @@ def difference_rows(runs: Mapping[str, Tables]) -> Iterator[dict[str, Any]]:
 
 
 def paired(first: CaseTable, second: CaseTable) -> Iterator[dict[str, Any]]:
-    """The differences of two tables on the cases and scores that both have."""
+    """The differences first - second on the cases and scores that both tables have."""
     shared = first.values.index.intersection(second.values.index)
     one, two = first.only(shared), second.only(shared)
     resampling = Resampling(one.patients)
     for score in SCORES:
         values = _both_known(one.of(score), two.of(score))
-        found = resampling.difference_intervals(*values)
-        means = zip(SCORED_CLASSES, found, *(means_of(side) for side in values), strict=True)
-        for key, each, above, below in means:
-            yield _difference(key, score, each, float(above), float(below))
+        differences = resampling.difference_intervals(*values)
+        means = (means_of(side) for side in values)
+        for key, each, *sides in zip(SCORED_CLASSES, differences, *means, strict=True):
+            yield _difference(key, score, each, *map(float, sides))
     for score in SHARES:
         values = _both_known(one.of(score, KEYS), two.of(score, KEYS))
-        each, sides = resampling.macro_difference(*values)
-        yield _difference(MACRO, score, each, *sides)
+        each, both = resampling.macro_difference(*values)
+        yield _difference(MACRO, score, each, *both)
 
 
 def _both_known(
@@ -195,18 +194,18 @@ def _both_known(
 
 
 def _difference(
-    key: str, score: str, found: Interval, first: float, second: float
+    key: str, score: str, interval: Interval, first: float, second: float
 ) -> dict[str, Any]:
     return {
         "class": key,
         "score": score,
-        "n_cases": found.n_cases,
-        "n_patients": found.n_patients,
+        "n_cases": interval.n_cases,
+        "n_patients": interval.n_patients,
         "first_mean": first,
         "second_mean": second,
-        "difference": found.estimate,
-        "low": found.low,
-        "high": found.high,
+        "difference": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
     }
 
 
@@ -218,9 +217,9 @@ def run(
     out_experiments: str | Path,
     out_differences: str | Path,
 ) -> None:
-    """Compare runs by their cases.csv and processed.csv; writes the tables of docs/scores.md.
+    """Compare runs by their cases.csv and processed.csv, and write the tables of docs/scores.md.
 
-    Both map names of runs to files, in the order to show them in.
+    Both map names of runs to files, in the order in which they are shown.
     """
     runs = {name: views_of(read_table(cases[name]), read_table(processed[name])) for name in cases}
     for path, rows, columns in (

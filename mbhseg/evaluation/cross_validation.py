@@ -1,4 +1,4 @@
-"""Cross-validation as one result: every case predicted by the model that has not seen it."""
+"""Cross-validation as one result: each case predicted by the model not trained on it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +34,8 @@ class Fold(NamedTuple):
 def out_of_fold(folds: Sequence[Fold]) -> pd.DataFrame:
     """The validation rows of all folds in one fold table, with the run that predicts each.
 
-    Columns case, patient, subset, run, and slice where the split is by slice; by case (and slice).
-    Raises InputError for a case that several folds validate on, or a slice of it.
+    Columns case, patient, subset, run, and slice where the split is by slice; sorted by case (and
+    slice). Raises InputError for a case or slice that several folds validate on.
     """
     parts = [fold.table[fold.table["subset"] == SUBSET].assign(run=fold.run) for fold in folds]
     joined = pd.concat(parts, ignore_index=True)
@@ -51,14 +51,14 @@ def out_of_fold(folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def pool(folds: Sequence[Fold], out_dir: str | Path, out_table: str | Path) -> pd.DataFrame:
-    """Lay the folds' predictions into one folder, and write their joint fold table.
+    """Link the folds' predictions into one folder, and write their joint fold table.
 
-    Files are hard links where the file system has them; pictures stay where they are. Returns the
-    folder's manifest (file, bytes, sha256, by file). Raises InputError as `out_of_fold`, and for a
-    file that is gone.
+    Files are hard links where the file system has them, else copies; pictures are left out. Returns
+    the folder's manifest (file, bytes, sha256; sorted by file). Raises InputError as `out_of_fold`,
+    and for a missing file.
     """
     table = out_of_fold(folds)
-    Path(out_table).unlink(missing_ok=True)  # a cut between the two must not leave the old one
+    Path(out_table).unlink(missing_ok=True)  # an interrupt below must not leave the old one
     rows = []
     with atomic_dir(out_dir) as partial:
         for fold in folds:
@@ -75,7 +75,7 @@ def pool(folds: Sequence[Fold], out_dir: str | Path, out_table: str | Path) -> p
 def score_rows(experiment: str, seed: int, summary: dict[str, Any]) -> list[dict[str, Any]]:
     """Dice of one pooled cross-validation by class, columns `SCORE_COLUMNS`, from its summary.json.
 
-    The class `macro` is the mean over the five classes; its n are those of the rarest class.
+    The class `macro` is the mean over the five classes; its n is that of the rarest class.
     """
     group = summary["model"]["consensus"]
     scores = ("n_scored", "dice_nnunet", "n_present", "dice_present")
@@ -94,8 +94,11 @@ def score_rows(experiment: str, seed: int, summary: dict[str, Any]) -> list[dict
 
 
 def pooled_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The rows of all experiments and seeds, and for each experiment with several seeds their mean
-    and standard deviation (n - 1) as the seeds `mean` and `sd`; an undefined score is empty."""
+    """The rows of all experiments and seeds; an undefined score is empty.
+
+    For each experiment with several seeds, rows follow with their mean and standard deviation
+    (n - 1), named `mean` and `sd` in the column seed.
+    """
     table = pd.DataFrame(list(rows), columns=list(SCORE_COLUMNS))
     scores = ["dice_nnunet", "dice_present"]
     parts = [table]

@@ -1,4 +1,4 @@
-"""A run's evaluation in numbers, and the files it is kept in: see docs/scores.md."""
+"""Evaluates a run: its scores as numbers, and the files of docs/scores.md."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,15 +29,15 @@ RATIOS = (*SHARES, "sensitivity", "specificity")
 def summarise_evaluation(
     result: Evaluation, chosen: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The scores of a run beside what they are to be read with; `chosen` is the post-processing.
+    """The scores of a run, and those to compare them with; `chosen` is the post-processing.
 
     - `model`, `processed`: against the `consensus`, and against single `raters`;
     - `ceiling`: the raters on the same cases, by `agreement.summarise_agreement`;
     - `ratio`: model against raters over rater against rater, on the cases with two raters or more;
     - `distribution`, `organisers`: against the raters as a group;
     - `calibration`: of the probabilities, None without;
-    - `threshold`: the best HU band, chosen on these very cases, and its any-bleed scores;
-    - `legacy`: plane by plane against the consensus, of all slices and of those that bleed;
+    - `threshold`: the best HU band, chosen on the same cases, and its scores of class `any`;
+    - `legacy`: slice by slice against the consensus, of all slices and of those with hemorrhage;
     - `confusion`: voxels [6][6], consensus label by predicted label, over all cases.
     """
     bleeding = result.confusions[:, 1:, :].sum(axis=(1, 2)) > 0
@@ -71,7 +71,7 @@ def _against(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _ratios(model: pd.DataFrame, ceiling: pd.DataFrame) -> dict[str, Any]:
-    """Model over ceiling by class and score, on the cases where two raters can be compared."""
+    """Model over ceiling by class and score, on the cases with two raters or more."""
     among = ceiling[~ceiling["reference"].str.startswith(CONSENSUS)]
     human = case_table(among)
     to_raters = model[model["reference"] != CONSENSUS]
@@ -103,7 +103,7 @@ def _ratio(
 
 
 def _by_kind(table: pd.DataFrame, summary: Any) -> dict[str, Any]:
-    """Summaries of the model, of it processed, and of raters, as groups of raters see them."""
+    """Summaries of the group scores of the raw model, the processed model and the raters."""
     candidate, reference = table["candidate"], table["reference"]
     people = ~candidate.str.startswith("model:")
     done = candidate.str.endswith(PROCESSED)
@@ -128,21 +128,20 @@ def _organisers(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _means(rows: pd.DataFrame, scores: tuple[str, ...]) -> dict[str, Any]:
-    """Means over cases, a case's rows meaned first, with intervals by patients."""
+    """Means over cases, averaged within each case first; the intervals resample patients."""
     values = rows.groupby("case", sort=True)[list(scores)].mean()
     patient = dict(zip(rows["case"], rows["patient"], strict=True))
     patients = np.array([patient[case] for case in values.index], np.str_)
-    found = Resampling(patients).mean_intervals(values.to_numpy(np.float64))
+    intervals = Resampling(patients).mean_intervals(values.to_numpy(np.float64))
+    by_score = dict(zip(scores, intervals, strict=True))
     return {
         "n_cases": len(values),
-        **{score: interval.estimate for score, interval in zip(scores, found, strict=True)},
-        "intervals": {
-            score: interval_of(interval) for score, interval in zip(scores, found, strict=True)
-        },
+        **{score: interval.estimate for score, interval in by_score.items()},
+        "intervals": {score: interval_of(interval) for score, interval in by_score.items()},
     }
 
 
-def run(
+def evaluate_run(
     archive_path: str | Path,
     split_table: str | Path,
     subset: str,
@@ -157,8 +156,8 @@ def run(
 
     `split_table` is the fold's table (case, patient, subset, and slice where the split is by
     slice), `predictions` the folder of `<case>.nii.gz`, `consensus` the arguments of
-    `raters.Consensus`, `postprocessing` the file of the choice on validation, if any. Writes the
-    tables and summary.json into `out_folder`, as docs/scores.md describes them.
+    `Consensus`, `postprocessing` the file that `choose_postprocess.run` wrote, if any. Writes the
+    tables and summary.json of docs/scores.md into `out_folder`.
     Raises InputError if the subset is empty or a prediction does not fit its case.
     """
     cases = members(read_table(split_table), subset)

@@ -1,7 +1,7 @@
-"""The best plain HU threshold: what a segmentation without any learning reaches.
+"""The best plain HU threshold: the score of a segmentation without any learning.
 
-The band is chosen on the very cases it is scored on. It is an oracle, an upper bound for
-thresholding, and no system one could have used.
+The band is chosen on the same cases that it is scored on: an upper bound for thresholding, not a
+system that could be used.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import ANY
+from mbhseg.classes import ANY, Labels
 from mbhseg.metrics.overlap import ScoreRow, dice, score_counts
 
 CANDIDATE = "threshold"
@@ -19,9 +19,9 @@ _N_BINS = HIGHEST_HU - LOWEST_HU + 1
 
 
 class BleedHistogram(NamedTuple):
-    """Voxels of one case by HU, 1 HU a bin from -100 to 200: within the bleed, and outside it.
+    """Voxels of one case by HU, 1 HU per bin from -100 to 200: inside the hemorrhage and outside.
 
-    `bleed` counts all bleeding voxels, those with a HU beyond the bins included.
+    `bleed` counts all voxels of the hemorrhage, including those with a HU beyond the bins.
     """
 
     inside: NDArray[np.int64]
@@ -30,7 +30,7 @@ class BleedHistogram(NamedTuple):
 
 
 class Band(NamedTuple):
-    """HU from `low` to `high`, both included, and its mean any-bleed Dice over n cases."""
+    """HU from `low` to `high`, both included, and its mean Dice of class `any` over n cases."""
 
     low: int
     high: int
@@ -38,11 +38,11 @@ class Band(NamedTuple):
     n_cases: int
 
 
-def bleed_histogram(hu: NDArray[Any], labels: NDArray[np.uint8]) -> BleedHistogram:
-    """Count HU values (rounded to whole HU) inside and outside the bleed.
+def bleed_histogram(hu: NDArray[Any], labels: Labels) -> BleedHistogram:
+    """Count HU values (rounded to whole HU) inside and outside the hemorrhage.
 
-    `hu` [x, y, z] of any real type; `labels` uint8 [x, y, z], above 0 is bleed. HU that is
-    not finite is in no bin. Raises ValueError if the shapes differ.
+    `hu` [x, y, z] of any real type; `labels` uint8 [x, y, z], hemorrhage above 0. HU values that
+    are not finite are in no bin. Raises ValueError if the shapes differ.
     """
     if hu.shape != labels.shape:
         raise ValueError(f"scan {hu.shape} and labels {labels.shape} differ")
@@ -71,10 +71,10 @@ def voxels_in(histogram: NDArray[np.int64], band: Band) -> int:
 
 
 def best_band(histograms: Sequence[BleedHistogram]) -> Band | None:
-    """The band with the highest mean any-bleed Dice over the cases that bleed.
+    """The band with the highest mean Dice of class `any` over the cases with hemorrhage.
 
     Exact over all 45,451 bands of whole HU; of equals the one with the lowest `low`, then
-    `high`. None if no case bleeds.
+    `high`. None if no case has a hemorrhage.
     """
     bleeding = [h for h in histograms if h.bleed]
     if not bleeding:
@@ -95,5 +95,5 @@ def best_band(histograms: Sequence[BleedHistogram]) -> Band | None:
 def band_row(histogram: BleedHistogram, band: Band, voxel_ml: float) -> ScoreRow:
     """The overlap columns of class `any` for the band as a prediction of one case."""
     inside = voxels_in(histogram.inside, band)
-    found = inside + voxels_in(histogram.outside, band)
-    return score_counts(ANY, (histogram.bleed, found, inside), voxel_ml)
+    predicted = inside + voxels_in(histogram.outside, band)
+    return score_counts(ANY, (histogram.bleed, predicted, inside), voxel_ml)

@@ -1,4 +1,4 @@
-"""The human ceiling drawn: how well the raters of one case agree."""
+"""Inter-rater agreement: Dice between the raters of one case, the ceiling for a model."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ _HALF_BOX = 0.29
 
 
 def rater_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The rows of agreement/pairs.csv that hold two raters against each other, each pair once.
+    """The rows of agreement/pairs.csv that compare two raters, each pair once.
 
-    Rows of the same two raters in the other direction have the same Dice and are left out, as
-    are rows against a consensus, and classes that neither of the two drew.
+    The same two raters in the other direction have the same Dice and are left out, as are rows
+    against a consensus, and classes that neither rater annotated.
     """
     references = pairs["reference"]
     among = (references != CONSENSUS) & ~references.str.startswith(WITHOUT)
@@ -30,8 +30,8 @@ def rater_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
 def agreement(pairs: pd.DataFrame, path: str | Path) -> None:
     """Draw rater-against-rater Dice per class: every pair, a box, and the mean over cases.
 
-    `pairs` is agreement/pairs.csv. A pair of which one rater did not draw the class counts 0 and
-    is drawn hollow. Classes, and tables, without any pair are named as such.
+    `pairs` is agreement/pairs.csv. Where only one rater annotated the class, the pair scores 0 and
+    its mark is hollow. A class without any pair says so; the table may be empty.
     """
     shown = rater_pairs(pairs)
     figure = sheet(8.5, 4.6)
@@ -92,7 +92,12 @@ def _label_marks(axes: Axes) -> None:
     nothing: list[float] = []
     axes.scatter(nothing, nothing, s=16, color=RATER, label="pair of raters")
     axes.scatter(
-        nothing, nothing, s=16, facecolors="none", edgecolors=RATER, label="only one drew the class"
+        nothing,
+        nothing,
+        s=16,
+        facecolors="none",
+        edgecolors=RATER,
+        label="only one drew the class",
     )
     axes.scatter(nothing, nothing, marker="D", s=30, color=INK, label="mean over cases")
     axes.plot(nothing, nothing, color=INK, linewidth=1.6, label="median; box 25-75 %, bars 5-95 %")

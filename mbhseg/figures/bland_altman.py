@@ -1,4 +1,4 @@
-"""Volumes of model and raters against the reference, as Bland and Altman draw them."""
+"""Volumes of model and raters against the reference: Bland-Altman plots."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _LINEAR_ML = 1.0  # volumes axis: linear up to here, logarithmic above
 
 
 def differences(rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Mean and difference (candidate - reference) of volumes in ml, one row a scored pair.
+    """Mean and difference (candidate - reference) of volumes in ml, one row per scored pair.
 
     Pairs in which neither side has the class are left out. Columns mean_ml, difference_ml,
     both (whether both sides have the class).
@@ -36,10 +36,10 @@ def differences(rows: pd.DataFrame, key: str) -> pd.DataFrame:
 
 @styled
 def bland_altman(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Draw volume differences over mean volumes, class by class, with bias and limits of agreement.
+    """Draw volume differences against mean volumes per class, with bias and limits of agreement.
 
     `cases` and `ceiling` are the tables of a run's evaluation: the model against the consensus
-    in points and lines, each rater against the consensus of the others as the band behind them.
+    as points and lines, each rater against the consensus of the others as points and a band.
     """
     shown = lanes(cases, ceiling)[:2]
     figure = sheet(10, 6.6)
@@ -60,8 +60,8 @@ def _panel(axes: Axes, shown: list[Lane], key: str) -> None:
     for n, lane in enumerate(shown):
         rows = lane.rows[(lane.rows["class"] == key) & (lane.rows["status"] != "absent")]
         points = differences(lane.rows, key)
-        found = volume_agreement(rows["reference_ml"], rows["candidate_ml"])
-        bias, low, high = (found[k] for k in ("bias_ml", "loa_low_ml", "loa_high_ml"))
+        agreed = volume_agreement(rows["reference_ml"], rows["candidate_ml"])
+        bias, low, high = (agreed[k] for k in ("bias_ml", "loa_low_ml", "loa_high_ml"))
         human = n == 1
         both = points["both"].to_numpy(bool)
         x, y = points["mean_ml"].to_numpy(float), points["difference_ml"].to_numpy(float)
@@ -85,7 +85,9 @@ def _panel(axes: Axes, shown: list[Lane], key: str) -> None:
         )
         who = "raters" if human else "model"
         limits = "" if np.isnan(low) else f", limits {low:+.1f} to {high:+.1f}"
-        texts.append(f"{who}: bias {bias:+.1f} ml{limits}, n = {found['n']}" if found["n"] else "")
+        texts.append(
+            f"{who}: bias {bias:+.1f} ml{limits}, n = {agreed['n']}" if agreed["n"] else ""
+        )
     axes.axhline(0, color=INK, linewidth=0.8, zorder=1)
     axes.set_xscale("symlog", linthresh=_LINEAR_ML, linscale=0.5)
     axes.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""Whether the model is as sure as it is right: reliability curves."""
+"""Calibration of the probabilities: reliability curves."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.style import INK, MODEL, MUTED, note, save, sheet, styled
 
-LABEL = "label"  # the likeliest label's probability, and whether it is right
+LABEL = "label"  # the likeliest class's probability, and whether that class is right
 _TITLES = {LABEL: "likeliest label", ANY: "any bleed", **{key: key for key in KEYS}}
 
 
 @styled
 def reliability(calibration: Mapping[str, Any] | None, path: str | Path, title: str) -> None:
-    """Draw how often voxels are of a class, over the probability given to them.
+    """Draw how often voxels are of a class against the probability predicted for it.
 
-    `calibration` is that of summary.json; None, without probabilities, gives a figure that
-    says so. Below each curve the share of the voxels in each bin.
+    `calibration` is that of summary.json; None (no probabilities were kept) gives a figure that
+    says so. Bars below each curve show the share of the voxels in each bin.
     """
     figure = sheet(10, 5.6)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)

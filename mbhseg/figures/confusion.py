@@ -1,4 +1,4 @@
-"""Which class is taken for which: the confusion of voxels."""
+"""Which classes are confused, voxel by voxel."""
 
 from pathlib import Path
 
@@ -13,22 +13,22 @@ _NAMES = ("no bleed", *KEYS)
 
 
 def shares(confusion: ArrayLike) -> NDArray[np.float64]:
-    """Each row of a confusion [6, 6] as shares of its sum; NaN for a row without voxels.
+    """Each row of a confusion matrix [6, 6] as shares of its sum; NaN for a row without voxels.
 
-    The background row counts only what was called a bleed, for nearly all of it is background;
-    its first cell is NaN.
+    The background row counts only false positives, as nearly all of it is background; its first
+    cell is NaN.
     """
     counts = np.array(confusion, np.float64)
     counts[0, 0] = 0
     with np.errstate(invalid="ignore"):
-        found = counts / counts.sum(axis=1, keepdims=True)
-    found[0, 0] = np.nan
-    return found
+        rows = counts / counts.sum(axis=1, keepdims=True)
+    rows[0, 0] = np.nan
+    return rows
 
 
 @styled
 def confusion(matrix: ArrayLike, path: str | Path, title: str) -> None:
-    """Draw voxel counts [6, 6], consensus label by predicted label, as shares of each row."""
+    """Draw voxel counts [6, 6], consensus label by predicted label, as shares per row."""
     counts = np.asarray(matrix, np.int64)
     figure = sheet(6.6, 5.4)
     axes = figure.subplots()

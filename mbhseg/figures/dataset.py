@@ -1,4 +1,4 @@
-"""Figures of the data set: how much there is, how it is split, what it looks like."""
+"""Figures of the data set: numbers of images, class balance of the split, samples."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ GRID_COLUMNS = 4
 
 
 def class_counts(dataset: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """Count slices and patients of the data set by subset and class of the consensus mask.
+    """Count slices and patients of the data set per subset and class of the consensus mask.
 
     `dataset` is dataset.tsv (subset, case, classes, ...), `split` the fold table (case, patient).
     Returns subset, class (EDH..SDH, any, none, all), slices, patients; every subset and class has
-    a row, with 0 where there is nothing. `none` counts slices without a bleed, and patients none
-    of whose slices bleeds.
+    a row, 0 if there are none. `none` counts slices without hemorrhage, and patients without any
+    slice with hemorrhage.
     """
     patient = dict(zip(split["case"], split["patient"], strict=True))
     table = dataset.assign(patient=dataset["case"].map(patient))
@@ -56,7 +56,7 @@ def class_counts(dataset: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def statistics(dataset: pd.DataFrame, split: pd.DataFrame, path: str | Path) -> None:
-    """Draw the number of images a subset, and of slices and patients a class and subset.
+    """Draw the number of images per subset, and of slices and patients per class and subset.
 
     Arguments as in `class_counts`; writes the PNG `path`. Subsets may be empty.
     """
@@ -98,11 +98,11 @@ def _class_bars(axes: Axes, counts: pd.DataFrame, column: str, title: str) -> No
 
 @styled
 def split_balance(balances: Mapping[int, pd.DataFrame], path: str | Path) -> None:
-    """Draw how common each class is among the patients of each subset, fold by fold.
+    """Draw how common each class is among the patients of each subset, one dot per fold.
 
-    `balances` holds a table of `splits.balance` for each fold: subset, class, patients. The
-    dots of a class should lie together: then subsets and folds have the same mix. The test set
-    is the same in every fold and drawn once. Raises ValueError without a fold.
+    `balances` has a table of `partition.balance` for each fold: subset, class, patients. Dots of a
+    class that are close together mean balanced folds. The test set is the same in every fold and
+    shown once. Raises ValueError without a fold.
     """
     if not balances:
         raise ValueError("no fold to draw")
@@ -148,7 +148,7 @@ def _balance_label(subset: str, balances: Mapping[int, pd.DataFrame]) -> str:
 
 
 class Sample(NamedTuple):
-    """A slice of the data set to show: PNG paths relative to the data set's root."""
+    """A slice of the data set to show; PNG paths are relative to the data set's root."""
 
     case: str
     plane: int
@@ -161,9 +161,9 @@ def choose_samples(dataset: pd.DataFrame, subset: str, n: int) -> list[Sample]:
     """Choose n slices that show all classes of a subset, from as many cases as possible.
 
     The classes take turns, the rarest first; a class's next slice is from the case shown least
-    so far. Ties go by a digest of the name, so the choice depends on the table's content and
-    not on its order. Slices without a bleed come only when no other is left. Fewer slices than
-    n give them all. Sorted by case and slice.
+    so far. Ties are broken by a digest of the name, so the choice depends on the table's content,
+    not its order. Slices without hemorrhage are chosen last. If there are fewer than n slices, all
+    are chosen. Sorted by case and slice.
     """
     rows = dataset.loc[dataset["subset"] == subset, ["case", "slice", "image", "mask", "classes"]]
     samples = [Sample(*row) for row in rows.itertuples(index=False)]
@@ -198,14 +198,14 @@ def sample_grid(
     images_path: str | Path,
     masks_path: str | Path,
 ) -> None:
-    """Draw n images of a subset, and their masks in the same places of a second figure.
+    """Draw n images of a subset, and their masks at the same places in a second figure.
 
     `dataset` is dataset.tsv, `root` the folder that its paths start from. Slices as
     `choose_samples` chooses them. Raises InputError if the subset is empty or a PNG unreadable.
     """
     samples = choose_samples(dataset, subset, n)
     if not samples:
-        raise InputError(f"subset {subset}", "has no slice to show", "Give it cases in the split")
+        raise InputError(f"subset {subset}", "has no slice to show", "Assign it cases in the split")
     _grid(samples, [Path(root) / s.image for s in samples], f"Images, {subset}", images_path)
     _grid(samples, [Path(root) / s.mask for s in samples], f"Masks, {subset}", masks_path, True)
 

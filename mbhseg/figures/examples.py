@@ -1,4 +1,4 @@
-"""The best, the median and the worst case as pictures: image, reference, prediction."""
+"""Pictures of the best, the median and the worst case: image, reference, prediction."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +16,13 @@ from mbhseg.imaging.nifti import image_array, load_labels
 from mbhseg.imaging.overlays import overlay, to_rgb
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
-from mbhseg.predictions.writing import WINDOW, case_file
+from mbhseg.predictions.writing import case_file
 from mbhseg.prepare.annotations import read_raters
 from mbhseg.prepare.consensus import Consensus, consensus
 
-RANKS = ("best", "median", "worst")
-
 
 class Choice(NamedTuple):
-    """A case to show: its rank, its mean Dice over the n_classes that the reference holds."""
+    """A case to show: its rank, and its mean Dice over the n_classes that the reference has."""
 
     rank: str
     case: str
@@ -33,7 +31,7 @@ class Choice(NamedTuple):
 
 
 class CasePanel(NamedTuple):
-    """One row of pictures, display orientation: grey [H, W], reference and prediction [H, W]."""
+    """One row of pictures in display orientation: grey, reference, prediction, uint8 [H, W]."""
 
     choice: Choice
     plane: int
@@ -43,10 +41,10 @@ class CasePanel(NamedTuple):
 
 
 def rank_cases(cases: pd.DataFrame) -> pd.DataFrame:
-    """Mean Dice over the classes present in the consensus, case by case, the best first.
+    """Mean Dice per case over the classes present in the consensus, the best first.
 
-    `cases` is a run's cases.csv. Returns case, dice, n_classes; a missed class counts 0, a case
-    without a bleed has no rank and is left out. Equal means are in the order of the names.
+    `cases` is a run's cases.csv. Returns case, dice, n_classes; a missed class scores 0, a case
+    without hemorrhage has no rank and is left out. Equal means are sorted by name.
     """
     present = cases[
         (cases["reference"] == CONSENSUS)
@@ -61,7 +59,7 @@ def rank_cases(cases: pd.DataFrame) -> pd.DataFrame:
 def choose_cases(cases: pd.DataFrame) -> list[Choice]:
     """The best, the median and the worst case by `rank_cases`; fewer if there are fewer.
 
-    Of an even number the median is the better of the two in the middle.
+    The median of an even number is the better of the two in the middle.
     """
     ranked = rank_cases(cases)
     places = {"best": 0, "median": (len(ranked) - 1) // 2, "worst": len(ranked) - 1}
@@ -85,13 +83,12 @@ def informative_plane(
     prediction: NDArray[np.uint8],
     planes: Sequence[int] | None = None,
 ) -> int:
-    """The slice that shows most of what is drawn: index of a plane of [x, y, z] labels.
+    """The most informative slice of two label volumes [x, y, z]: its index along z.
 
-    Each class that the reference holds weighs the same: a plane's worth is the sum over these
-    classes of the share of the class's voxels (of either volume) that lie in it. Classes that
-    only the prediction holds weigh by their voxels, as a share of all that is drawn, so that a
-    speck does not decide. `planes` limits the choice. The first of equals; without any bleed the
-    middle plane.
+    Each class in the reference has the same weight: a slice's worth is the sum over these classes
+    of the share of the class's voxels (of either volume) in it. Classes that only the prediction
+    has are weighted by their share of all labelled voxels, so that a speck does not decide.
+    `planes` limits the choice. Ties give the first; without hemorrhage, the middle slice.
     """
     allowed = np.arange(reference.shape[2]) if planes is None else np.sort(np.asarray(planes))
     worth = np.zeros(reference.shape[2])
@@ -110,12 +107,13 @@ def read_panel(
     choice: Choice,
     predictions: str | Path,
     rule: Consensus,
+    window: Window,
     planes: Sequence[int] | None = None,
-    window: Window = WINDOW,
 ) -> CasePanel:
     """Read the most informative slice of a case: scan and consensus from the archive.
 
-    `predictions` is the folder of `<case>.nii.gz`; `planes` limits the choice to scored slices.
+    `predictions` is the folder of `<case>.nii.gz`, `window` shows the CT; `planes` limits the
+    choice to scored slices.
     Raises InputError if the archive or the folder does not hold the case.
     """
     scan = archive.scan(choice.case)
@@ -132,7 +130,7 @@ def read_panel(
 def overlay_panel(panels: Sequence[CasePanel], path: str | Path, title: str) -> None:
     """Draw rows of image, image with reference, image with prediction.
 
-    No panel (no case with a bleed) gives a figure that says so.
+    Without a panel (no case has hemorrhage) the figure says so.
     """
     figure = sheet(9, 3.15 * max(len(panels), 1) + 1.0)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
@@ -163,6 +161,6 @@ def overlay_panel(panels: Sequence[CasePanel], path: str | Path, title: str) -> 
 
 
 def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image with whole pixels repeated up to about 400, so that rims are thin on it."""
+    """The image with whole pixels repeated up to about 400 a side, so that outlines are thin."""
     factor = -(-400 // max(image.shape))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,4 +1,4 @@
-"""Every case as a point: Dice over the volume of the bleed, and beside what its raters reach."""
+"""Every case as a point: Dice against volume, and against the agreement of its raters."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ from mbhseg.figures.scores import Lane, class_scores, lanes
 from mbhseg.figures.style import INK, MUTED, as_float, dice_axis, save, sheet, spread, styled
 
 _ROWS = (*KEYS, ANY)
-_NONE_ML = 0.01  # where volumes of 0 are drawn on the logarithmic axis
+_NONE_ML = 0.01  # where the logarithmic axis shows volumes of 0
 _LEAST_ML = 0.03
 _MARKS = dict(zip(_ROWS, "os^vDP", strict=True))
 _SAFE = {**{c.key: as_float(c.safe_rgb) for c in CLASSES}, ANY: as_float((27, 39, 49))}
 
 
 def own_ceiling(cases: pd.DataFrame, ceiling: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Dice of each case against single raters: the raters' own (`raters`) and the `model`'s.
+    """Dice of each case against single raters: of the other raters (`raters`) and the `model`.
 
-    Means over the pairs of a case, where the reference holds the class. Cases without two
-    raters, or without either value, drop out. Indexed by case.
+    Averaged over the pairs of a case, where the reference has the class. Cases without two
+    raters, or without one of the values, are left out. Indexed by case.
     """
     model = cases[cases["reference"] != CONSENSUS]
     among = next(lane.rows for lane in lanes(cases, ceiling) if lane.label.endswith("rater"))
@@ -37,10 +37,10 @@ def own_ceiling(cases: pd.DataFrame, ceiling: pd.DataFrame, key: str) -> pd.Data
 
 @styled
 def scatter(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Draw the Dice of every case over the reference's volume, class by class, raters behind.
+    """Draw the Dice of every case against the reference's volume per class, raters behind.
 
-    At the right each case against its own ceiling: the model against single raters over rater
-    against rater; on the diagonal the model agrees with people as they do with each other.
+    At the right each case against its own ceiling: the model against single raters versus rater
+    against rater; on the diagonal the model agrees with raters as they do with each other.
     """
     figure = sheet(12.5, 6)
     grid = figure.add_gridspec(2, 5)
@@ -65,7 +65,7 @@ def _by_volume(axes: Axes, lane: Lane, key: str) -> None:
     volume = rows["reference_ml"].to_numpy(float)
     x: NDArray[np.float64] = np.where(volume > 0, np.maximum(volume, _LEAST_ML), _NONE_ML)
     nothing = volume == 0
-    x[nothing] *= 1 + spread(int(nothing.sum()), 0.3)  # they would lie on one another
+    x[nothing] *= 1 + spread(int(nothing.sum()), 0.3)  # so that they do not overlap
     model = lane.filled and lane.marker == "o"
     axes.scatter(
         x,
@@ -89,17 +89,17 @@ def _by_volume(axes: Axes, lane: Lane, key: str) -> None:
 
 def _against_ceiling(axes: Axes, cases: pd.DataFrame, ceiling: pd.DataFrame) -> None:
     for key in _ROWS:
-        found = own_ceiling(cases, ceiling, key)
+        points = own_ceiling(cases, ceiling, key)
         axes.scatter(
-            found["raters"],
-            found["model"],
+            points["raters"],
+            points["model"],
             s=30,
             marker=_MARKS[key],
             color=_SAFE[key],
             edgecolors=INK,
             linewidths=0.5,
             alpha=0.9,
-            label=f"{'any bleed' if key == ANY else key}, n = {len(found)}",
+            label=f"{'any bleed' if key == ANY else key}, n = {len(points)}",
         )
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axes.text(0.03, 0.97, "model agrees more", fontsize=8, color=MUTED, va="top")

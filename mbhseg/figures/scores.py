@@ -1,4 +1,4 @@
-"""The model's Dice beside the raters' on the same cases, class by class, with n."""
+"""The model's Dice per class next to the raters' on the same cases, with n."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _LANE = 0.27
 
 
 class Lane(NamedTuple):
-    """One line of marks: whose scores against whom, and how they are drawn."""
+    """One line of marks: whose scores against whom, and their colour and marker."""
 
     label: str
     rows: pd.DataFrame
@@ -28,8 +28,8 @@ class Lane(NamedTuple):
 def lanes(cases: pd.DataFrame, ceiling: pd.DataFrame) -> list[Lane]:
     """The three comparisons to read together, from cases.csv and ceiling.csv of a run.
 
-    The model against the consensus; each rater against the consensus of the other raters, the
-    fairest human counterpart; rater against rater.
+    The model against the consensus; each rater against the consensus of the other raters, its
+    fair counterpart; rater against rater.
     """
     reference = ceiling["reference"]
     others = reference.str.startswith(WITHOUT)
@@ -43,10 +43,10 @@ def lanes(cases: pd.DataFrame, ceiling: pd.DataFrame) -> list[Lane]:
 
 
 def class_scores(rows: pd.DataFrame, key: str, present: bool) -> pd.Series:
-    """Dice of each case for one class, indexed by case; the mean over a case's pairs.
+    """Dice of each case for one class, averaged over the case's pairs; indexed by case.
 
-    With `present`, only where the reference holds the class; otherwise nnU-Net's convention:
-    both empty is left out, one empty counts 0.
+    With `present`, only where the reference has the class; otherwise nnU-Net's convention: left
+    out where both are empty, 0 where one is.
     """
     chosen = rows[rows["class"] == key]
     dice = chosen["dice"]
@@ -57,10 +57,10 @@ def class_scores(rows: pd.DataFrame, key: str, present: bool) -> pd.Series:
 
 @styled
 def scores(cases: pd.DataFrame, ceiling: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Draw Dice per class, every case and the mean, of model and raters, in both conventions.
+    """Draw Dice per class of model and raters, every case and the mean, in both conventions.
 
     `cases` and `ceiling` are the tables of a run's evaluation; without a case of two raters the
-    ceiling's lanes say n 0.
+    raters' lanes say n = 0.
     """
     figure = sheet(10, 7.4)
     left, right = figure.subplots(1, 2, sharey=True)

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is written."""
+"""The style of every figure, and how figures are written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ SUBSET_COLOURS = {"train": "#2c4a66", "valid": "#8db3d3", "test": "#dd8a33"}
 DPI = 160
 
 _RC = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are alike everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures look the same everywhere
     "font.size": 9,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -65,13 +65,13 @@ def sheet(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG without date and version, whole or not at all."""
+    """Write a figure as PNG without date and version, completely or not at all."""
     with atomic_file(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
 
 
 def dice_axis(axes: Axes, axis: str = "x", label: str = "Dice") -> None:
-    """Scale an axis as Dice: the whole range 0 to 1, always."""
+    """Scale an axis for Dice: always the whole range 0 to 1."""
     getattr(axes, f"set_{axis}lim")(-0.02, 1.02)
     getattr(axes, f"set_{axis}ticks")(np.linspace(0, 1, 6))
     getattr(axes, f"set_{axis}label")(label)
@@ -79,9 +79,9 @@ def dice_axis(axes: Axes, axis: str = "x", label: str = "Dice") -> None:
 
 
 def spread(n: int, half_width: float) -> NDArray[np.float64]:
-    """Offsets that keep n points of a strip apart, within +-half_width; no randomness.
+    """Offsets within +-half_width that keep n points of a strip apart; not random.
 
-    They follow the golden ratio, so neighbours in order do not lie on neighbouring places.
+    They follow the golden ratio, so that points next to each other in order are far apart.
     """
     fractions = (np.arange(n, dtype=np.float64) * 0.6180339887498949 + 0.5) % 1.0
     return half_width * (2.0 * fractions - 1.0)
@@ -117,7 +117,7 @@ def show(axes: Axes, image: NDArray[np.uint8], **options: Any) -> None:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Say in the middle of an axis why nothing is drawn there."""
+    """Write in the middle of an axis why it is empty."""
     axes.text(
         0.5,
         0.5,

@@ -1,1 +1,1 @@
-"""Volumes, planes and pictures: geometry, files, windows, colours. Knows of no data set."""
+"""Volumes, planes and pictures: geometry, files, windows, colours. Knows no data set."""

@@ -1,4 +1,4 @@
-"""Animated GIFs of a labelled scan, small and drawn with one exact palette."""
+"""Animated GIFs of a labelled scan, small and with one exact palette."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mbhseg.classes import FOREGROUND, PALETTE
 from mbhseg.imaging.overlays import FILL, outline
 
 _GREYS, _TINTS = 128, 24  # shades of plain grey, and of grey under each colour
-_MS = 250  # a frame
+_MS = 250  # per frame
 
 
 def _palette() -> NDArray[np.uint8]:
@@ -28,7 +28,7 @@ def _palette() -> NDArray[np.uint8]:
 
 
 def frame(grey: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Palette numbers [H, W] of `overlays.overlay`: tinted regions, rims in full colour.
+    """`overlays.overlay` as palette indices uint8 [H, W]: tinted regions, rims in full colour.
 
     `grey` and `labels` (0..5) are uint8 [H, W].
     """
@@ -42,7 +42,7 @@ def frame(grey: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint
 
 
 def gif_bytes(frames: Sequence[NDArray[np.uint8]]) -> bytes:
-    """An endless GIF of frames of palette numbers [H, W]; the same bytes for the same frames.
+    """A looping GIF of frames of palette indices [H, W]; equal frames give equal bytes.
 
     Raises ValueError without a frame.
     """

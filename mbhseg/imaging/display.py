@@ -1,7 +1,8 @@
 """Planes as pictures: turned to display orientation, resized, windowed.
 
-The display orientation is the seed's: the voxel plane [x, y] turned 90 degrees
-counter-clockwise, so image rows are y from high to low and columns are x from low to high."""
+The display orientation is the reference project's: the voxel plane [x, y] turned 90 degrees
+counter-clockwise, so image rows are y from high to low and columns are x from low to high.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +13,7 @@ from numpy.typing import NDArray
 
 from mbhseg.imaging.windows import Window, to_grey
 
-Size = int | tuple[int, int] | None
-
-
+Size = int | tuple[int, int] | None  # side of a square, (rows, columns), or as it is
 CHANNELS = 3
 
 
@@ -34,7 +33,7 @@ def display_shape(shape: Sequence[int], size: Size) -> tuple[int, int]:
 
 
 def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Resize an image [H, W] or [H, W, C], C up to 4; to size x size, (rows, columns), or not.
+    """Resize an image [H, W] or [H, W, C], C up to 4; None keeps the size.
 
     An axis that shrinks is averaged over the area, one that grows is interpolated linearly.
     """
@@ -56,8 +55,8 @@ def _resized(image: NDArray[np.uint8], shape: tuple[int, int], method: int) -> N
 def resize_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
     """Resize labels [H, W, ...] to size x size, or to (rows, columns), by the nearest pixel.
 
-    Pixel centres are compared in whole numbers, so no value is made up, enlarging and then
-    reducing to the first size gives the first labels, and None keeps the array as it is.
+    Pixel centres are compared in whole numbers, so no new value appears, and enlarging and then
+    reducing to the first size gives the first labels. None keeps the size.
     """
     rows, columns = _target(labels.shape, size)
     if (rows, columns) == labels.shape[:2]:
@@ -79,11 +78,11 @@ def _target(shape: Sequence[int], size: Size) -> tuple[int, int]:
 def network_input(
     planes: NDArray[Any], windows: Sequence[Window], size: Size = None
 ) -> NDArray[np.uint8]:
-    """Grey images in display orientation from HU planes, for slicing and for inference alike.
+    """Grey images in display orientation from HU planes, for slicing and for inference.
 
     Args:
         planes: HU values [x, y, k], k planes.
-        windows: one window fills all three channels, two leave the third black, three fill it.
+        windows: one to three; one fills all three channels, two leave the third black.
         size: side of the square images, or their (rows, columns); None keeps the matrix as it is.
 
     Returns:

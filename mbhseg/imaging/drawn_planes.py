@@ -1,4 +1,4 @@
-"""Label volumes kept as the planes that were drawn in: few of a scan's planes are."""
+"""Label volumes stored as their labelled planes, which are few."""
 
 from typing import NamedTuple, Self
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 class DrawnPlanes(NamedTuple):
     """Labels [x, y, z]: `planes` maps z to uint8 [x, y], x running fastest in memory.
 
-    Every plane that has a label but 0 is there; the others are background throughout.
+    Every plane with a label other than 0 is included; the others are background.
     """
 
     shape: tuple[int, ...]
@@ -17,10 +17,10 @@ class DrawnPlanes(NamedTuple):
 
     @classmethod
     def of(cls, volume: NDArray[np.uint8]) -> Self:
-        """The drawn planes of a dense volume [x, y, z]; views, if x runs fastest in it."""
+        """The labelled planes of a dense volume [x, y, z]; views, if x runs fastest in it."""
         volume = np.asfortranarray(volume)
-        found = ((z, volume[:, :, z]) for z in range(volume.shape[2]))
-        return cls(volume.shape, {z: plane for z, plane in found if not is_blank(plane)})
+        planes = ((z, volume[:, :, z]) for z in range(volume.shape[2]))
+        return cls(volume.shape, {z: plane for z, plane in planes if not is_blank(plane)})
 
     def volume(self) -> NDArray[np.uint8]:
         """The dense volume [x, y, z], x running fastest."""
@@ -31,8 +31,8 @@ class DrawnPlanes(NamedTuple):
 
 
 def is_blank(plane: NDArray[np.generic]) -> bool:
-    """Whether every byte of the plane [x, y], x running fastest, is 0; true of an empty one.
+    """Whether every byte of the plane [x, y], x running fastest, is 0; True for an empty plane.
 
-    One pass at memory speed whatever the number type; -0.0 counts as something.
+    One pass at memory speed for any number type; -0.0 counts as not blank.
     """
     return not plane.reshape(-1, order="F").view(np.uint8).max(initial=0)

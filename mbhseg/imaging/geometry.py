@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Affine = NDArray[Any]
+GRID_TOLERANCE_MM = 1e-3  # two grids that lie no farther apart are the same
 
 
 def is_degenerate(affine: Affine) -> bool:
@@ -22,7 +23,7 @@ def is_degenerate(affine: Affine) -> bool:
     lengths = spacing(matrix)
     with np.errstate(over="ignore", invalid="ignore"):
         volume = abs(float(np.linalg.det(matrix[:3, :3])))
-    # against the brick of the same edges: below a millionth the axes lie in one plane
+    # relative to a box of the same edges: below a millionth the axes lie in one plane
     return not volume > 1e-6 * float(np.prod(lengths)) > 0
 
 
@@ -50,14 +51,14 @@ def spacing(affine: Affine) -> tuple[float, float, float]:
 
     In a sheared volume the planes lie closer than the step along z is long.
     """
-    x, y, z = np.sqrt((np.asarray(affine, np.float64)[:3, :3] ** 2).sum(axis=0))
+    x, y, z = nib.affines.voxel_sizes(np.asarray(affine, np.float64))
     return float(x), float(y), float(z)
 
 
 def tilt_deg(affine: Affine) -> float:
     """Angle in degrees, 0 to 55, between the slices' normal and the nearest patient axis.
 
-    A tilted gantry shows here, however the affine tells it. 0 for a degenerate plane.
+    A tilted gantry shows here, however the affine encodes it. 0 for a degenerate plane.
     """
     normal = _normal(affine)
     axis = np.zeros(3)
@@ -87,11 +88,20 @@ def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 def displacement_mm(a: Affine, b: Affine, shape: tuple[int, ...]) -> float:
     """How far in mm a voxel of a [x, y, z] grid lies apart under two affines, at most.
 
-    The corners are looked at: the distance is a convex function of the voxel index.
+    Only corners are compared: the distance is a convex function of the voxel index.
     """
     corners = np.array(list(itertools.product(*((0, max(n, 1) - 1) for n in shape[:3]))), float)
     change = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     return float(np.linalg.norm(corners @ change[:3, :3].T + change[:3, 3], axis=1).max())
+
+
+def off_grid_mm(affine: Affine, scan: Affine, shape: tuple[int, ...]) -> float:
+    """0 if a volume [x, y, z] lies in the scan's grid, else how far in mm a voxel is off, at most.
+
+    Distances up to GRID_TOLERANCE_MM count as 0; an affine that is not finite gives NaN.
+    """
+    apart = displacement_mm(affine, scan, shape)
+    return 0.0 if apart <= GRID_TOLERANCE_MM else apart
 
 
 def is_orthogonal(affine: Affine, tolerance_deg: float = 0.01) -> bool:

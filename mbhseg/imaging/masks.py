@@ -1,4 +1,4 @@
-"""Label planes as RGB mask PNGs, and back: the seed's colour code, exact both ways."""
+"""Label planes as RGB mask PNGs, and back: one colour per class, exact both ways."""
 
 import functools
 from pathlib import Path
@@ -11,16 +11,12 @@ from mbhseg.errors import InputError
 from mbhseg.imaging.png import encode_png, read_image
 
 _SHIFTS = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number, 0xRRGGBB
-
-
 _CODES = np.sort(PALETTE[1:].astype(np.int32) @ _SHIFTS)
-
-
 _CODE_LABELS = (np.argsort(PALETTE[1:].astype(np.int32) @ _SHIFTS) + 1).astype(np.uint8)
 
 
 def encode_rgb(labels: Labels) -> NDArray[np.uint8]:
-    """Colour code of labels 0..5: [H, W] to RGB [H, W, 3]. Raises ValueError for another label."""
+    """Colours of labels 0..5: [H, W] to RGB [H, W, 3]. Raises ValueError for another label."""
     flat = labels.reshape(-1)
     drawn = np.flatnonzero(flat != 0)  # few pixels are
     values = flat[drawn]
@@ -34,13 +30,13 @@ def encode_rgb(labels: Labels) -> NDArray[np.uint8]:
 def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
     """Labels [H, W] uint8 of an RGB mask [H, W, 3]; undoes `encode_rgb`.
 
-    Raises InputError that names the colour and `where` if a pixel has a colour of no class.
+    Raises InputError that names the colour and `where` if a colour belongs to no class.
     """
     drawn = np.flatnonzero((rgb[..., 0] | rgb[..., 1] | rgb[..., 2]) != 0)
     colours = rgb.reshape(-1, 3)[drawn]
     codes = colours.astype(np.int32) @ _SHIFTS
-    found = np.searchsorted(_CODES, codes).clip(max=len(_CODES) - 1)
-    wrong = _CODES[found] != codes
+    nearest = np.searchsorted(_CODES, codes).clip(max=len(_CODES) - 1)
+    wrong = _CODES[nearest] != codes
     if wrong.any():
         colour = tuple(int(value) for value in colours[wrong][0])
         raise InputError(
@@ -49,20 +45,21 @@ def decode_rgb(rgb: NDArray[np.uint8], where: str | Path) -> Labels:
             "Make the mask again, as PNG and without smoothing",
         )
     labels = np.zeros(rgb.shape[:2], np.uint8)
-    labels.reshape(-1)[drawn] = _CODE_LABELS[found]
+    labels.reshape(-1)[drawn] = _CODE_LABELS[nearest]
     return labels
 
 
 def encode_mask(labels: Labels) -> bytes:
-    """The mask PNG of labels [H, W]; masks without a bleed are encoded once a shape."""
-    return encode_png(encode_rgb(labels)) if labels.any() else _blank_mask(labels.shape)
+    """The mask PNG of labels [H, W]; empty masks are encoded once per shape."""
+    return encode_png(encode_rgb(labels)) if labels.any() else blank_mask(labels.shape)
 
 
 @functools.lru_cache(maxsize=8)
-def _blank_mask(shape: tuple[int, int]) -> bytes:
+def blank_mask(shape: tuple[int, int]) -> bytes:
+    """The mask PNG of a slice [H, W] without hemorrhage."""
     return encode_png(np.zeros((*shape, 3), np.uint8))
 
 
 def read_mask(path: str | Path) -> Labels:
-    """Labels [H, W] uint8 of a mask PNG; InputError if unreadable or of an unknown colour."""
+    """Labels [H, W] uint8 of a mask PNG; InputError if unreadable or with an unknown colour."""
     return decode_rgb(read_image(path), path)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
-from mbhseg.files import atomic_file
 from mbhseg.imaging.drawn_planes import DrawnPlanes, is_blank
 from mbhseg.imaging.plane_stream import Source, open_volume, readable
 
@@ -26,15 +25,15 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
     """Read a `.nii` or `.nii.gz` image (NIfTI-1 or -2, either byte order) from memory.
 
     The image's data object is an array of the machine's byte order: the stored values, or
-    float32 after slope and intercept where the header has them. Axes of length 1 behind the third
-    are dropped. `image.extra` holds `dtype`, the type in the file, and `notes`, a tuple of what is
-    odd about the file without making it unreadable.
+    float32 after slope and intercept where the header has them. Axes of length 1 after the third
+    are dropped. `image.extra` holds `dtype`, the type in the file, and `notes`, a tuple of oddities
+    of the file that do not make it unreadable.
 
-    Memory is taken for what the header asks and the file can hold, never for more.
+    Memory is taken only for what the header asks for and the file can hold.
 
-    Raises InputError where the bytes are no such image, are cut short or damaged, hold no voxels
-    or values other than real numbers, have an affine that is not finite, or inflate to more than
-    the header asks.
+    Raises InputError if the bytes are no such image, are cut short or damaged, hold no voxels or
+    values other than real numbers, have an affine that is not finite, or inflate to more than the
+    header asks for.
     """
     with readable(where):
         source = open_volume(data)
@@ -42,7 +41,7 @@ def parse_nifti(data: bytes, where: str) -> nib.Nifti1Image:
         voxels = source.read_volume()
         notes = (*source.notes, *_finish(source))
         header = source.header
-        header["scl_slope"] = header["scl_inter"] = np.nan  # used up, as nibabel has it
+        header["scl_slope"] = header["scl_inter"] = np.nan  # applied above
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         extra = {"dtype": source.dtype.name, "notes": notes}
         return kind(voxels, affine, header, extra=extra)
@@ -56,7 +55,7 @@ def _affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
 
 
 def _finish(source: Source) -> tuple[str, ...]:
-    """Read a file to its end, and note if that was not at once."""
+    """Read a file to its end, and note what follows the voxels."""
     trailing = source.finish()
     return (f"{trailing:,} bytes after the voxels",) if trailing else ()
 
@@ -69,7 +68,7 @@ class PlaneReader:
     `notes` are as in `parse_nifti`. The file is checked as by `parse_nifti`, its end and checksum
     only if the planes are read to the end.
 
-    Raises InputError as `parse_nifti`, and for a volume that has not three axes.
+    Raises InputError as `parse_nifti`, and for a volume without exactly three axes.
     """
 
     def __init__(self, data: bytes, where: str) -> None:
@@ -77,7 +76,7 @@ class PlaneReader:
         with readable(where):
             self._source = open_volume(data)
             if len(self._source.shape) != 3:
-                raise ValueError(f"its shape {self._source.shape} has not three axes")
+                raise ValueError(f"its shape {self._source.shape} is not of three axes")
             self.affine = _affine(self._source.header)
         self.header = self._source.header
         self.shape: tuple[int, ...] = self._source.shape
@@ -117,14 +116,14 @@ def label_array(image: nib.Nifti1Image, where: str) -> NDArray[np.uint8]:
 def read_labels(data: bytes, where: str) -> DrawnPlanes:
     """Labels of a `.nii` or `.nii.gz` file, plane by plane.
 
-    What `parse_nifti` and `label_array` give for three axes, without ever holding the voxels as
-    they are stored. Raises InputError as `PlaneReader` and `label_array` do.
+    The same as `parse_nifti` and `label_array` give for three axes, without ever holding all
+    voxels as they are stored. Raises InputError as `PlaneReader` and `label_array` do.
     """
     return labels_of(PlaneReader(data, where))
 
 
 def labels_of(planes: PlaneReader) -> DrawnPlanes:
-    """Labels of the planes, none of which may have been read before."""
+    """Labels of the planes, of which none may have been read yet."""
     drawn = {
         z: _to_labels(plane, planes.where) for z, plane in enumerate(planes) if not is_blank(plane)
     }
@@ -139,17 +138,17 @@ def _to_labels(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def _whole(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Labels from floating-point values; those that are exactly 0, nearly all, cost one look."""
+    """Labels from floating-point values; only those other than 0, which are few, are rounded."""
     labels = np.zeros(values.shape, np.uint8, order="F")
     source = values.reshape(-1, order="F")
     drawn = np.flatnonzero(source != 0)  # NaN differs from 0
-    found = source[drawn]
-    rounded = np.rint(found)
+    stored = source[drawn]
+    rounded = np.rint(stored)
     with np.errstate(invalid="ignore"):
-        off = ~(np.abs(found - rounded) <= LABEL_TOLERANCE)  # NaN and infinity are off too
+        off = ~(np.abs(stored - rounded) <= LABEL_TOLERANCE)  # NaN and infinity are off too
     if off.any():
         raise InputError(
-            where, f"label {found[off][0]:g} is not a whole number", "Redraw or exclude it"
+            where, f"label {stored[off][0]:g} is not a whole number", "Fix or exclude it"
         )
     _check_range(rounded, where)
     labels.reshape(-1, order="F")[drawn] = rounded
@@ -157,7 +156,7 @@ def _whole(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def _check_range(values: NDArray[Any], where: str) -> None:
-    """Raise InputError if a label is no class."""
+    """Raise InputError if a label is not a class."""
     low, high = values.min(initial=0), values.max(initial=0)
     if low < 0 or high >= len(CLASSES):
         raise InputError(
@@ -219,12 +218,6 @@ def _gzipped(data: bytes) -> bytes:
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0, filename="") as stream:
         stream.write(data)
     return buffer.getvalue()
-
-
-def save_nifti(path: str | Path, image: nib.Nifti1Image) -> None:
-    """Write `.nii.gz`, whole or not at all."""
-    with atomic_file(path) as partial:
-        partial.write_bytes(nifti_bytes(image))
 
 
 def load_labels(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

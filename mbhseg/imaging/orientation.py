@@ -1,7 +1,7 @@
 """A scan's voxel axes turned to those of the training set, and every result turned back.
 
-A network for slices has seen heads one way up only. Nothing is interpolated here: axes are
-exchanged and reversed, and planes that are not square in mm are padded, so the way back is exact.
+A network for slices is trained on heads in one orientation. Nothing is interpolated here: axes are
+swapped and reversed, and planes that are not square in mm are padded, so the way back is exact.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mbhseg.imaging import geometry
 
 # ASSUME: x to the patient's left, y to the front, z to the head, as MBH-Seg25 is stored; in
-# display orientation that is a head seen from below with the nose up, the radiologists' way
+# display orientation the head is seen from below with the nose up, as radiologists view it
 ORIENTATION = "LAS"
 PADDING_HU = -1024  # air
 _SQUARE = 0.01  # share by which the sides of a plane may differ in mm
@@ -38,7 +38,7 @@ class Turn(NamedTuple):
         turned = nib.orientations.apply_orientation(hu, self.axes)
         if not any(map(any, self.pads)):
             return np.asarray(turned)
-        # whatever the number type, air is as dark as anything in every window
+        # for any number type: air, which is black in every window
         low = max(PADDING_HU, int(np.iinfo(hu.dtype).min)) if hu.dtype.kind in "iu" else PADDING_HU
         return np.pad(turned, (*self.pads, (0, 0)), constant_values=low)
 
@@ -62,10 +62,10 @@ def turn_of(
     orientation: str = ORIENTATION,
     measured: bool = True,
 ) -> Turn:
-    """How a scan [x, y, z] with this affine (RAS+, mm) comes to `orientation`.
+    """The turn that brings a scan [x, y, z] with this affine (RAS+, mm) to `orientation`.
 
     The nearest of the 48 orientations counts, so a tilted or oblique scan keeps its planes.
-    Without millimetres (`measured` False) pixels are taken for squares.
+    Without millimetres (`measured` False) pixels are assumed square.
     """
     start = nib.orientations.io_orientation(affine)
     axes = nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(orientation))
@@ -82,7 +82,5 @@ def turn_of(
 
 
 def _inverse(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    inverse = np.empty_like(axes)
-    for source, (target, sign) in enumerate(axes):
-        inverse[int(target)] = source, sign
-    return inverse
+    unchanged = nib.orientations.io_orientation(np.eye(4))
+    return np.asarray(nib.orientations.ornt_transform(unchanged, axes))

@@ -1,7 +1,7 @@
-"""Colours on grey: labels drawn over a CT slice, their outlines, and mosaics of such pictures.
+"""Colours on grey: labels over a CT slice, their outlines, and mosaics of such pictures.
 
 Images are 8-bit and in display orientation: grey [H, W], labels [H, W] uint8 0..5, RGB
-[H, W, 3] uint8. A pixel without a bleed keeps its grey, whatever is drawn elsewhere.
+[H, W, 3] uint8. Pixels labelled 0 keep their grey.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mbhseg.classes import PALETTE
 
-FILL = 0.35  # lets the texture of the bleed show through
+FILL = 0.35  # lets the texture of the hemorrhage show through
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -25,11 +25,11 @@ def blend(
     labels: NDArray[np.uint8],
     alpha: float = FILL,
 ) -> NDArray[np.uint8]:
-    """Colour the bleeding pixels of `grey`; RGB [H, W, 3].
+    """Colour the labelled pixels of `grey`; RGB [H, W, 3].
 
-    A bleeding pixel is grey + alpha (colour - grey), rounded half up: 0 leaves the image, 1 shows
-    the plain colour. Without a bleed the result is the grey image. Raises ValueError if shapes
-    differ or a label has no colour.
+    A labelled pixel is grey + alpha (colour - grey), rounded half up: alpha 0 leaves the image, 1
+    shows the plain colour. Without labels the result is the grey image. Raises ValueError if
+    shapes differ or a label has no colour.
     """
     _check(grey, labels)
     rgb = to_rgb(grey).copy()
@@ -43,7 +43,7 @@ def blend(
 def outline(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """The rim of every labelled region, bool [H, W].
 
-    The rim are the region's own pixels that share an edge with another label, with background
+    The rim consists of the region's pixels that share an edge with another label, with background
     or with the border of the image; a region of one pixel is all rim, background has none.
     """
     padded = np.pad(labels, 1)
@@ -81,8 +81,8 @@ def mosaic(
 ) -> NDArray[np.uint8]:
     """Lay RGB tiles of one shape row by row into one RGB image, `gap` pixels of `fill` between.
 
-    The last row may be filled up with `fill`; fewer tiles than `columns` make one shorter row.
-    Raises ValueError if there is no tile, or one of another shape.
+    The last row is padded with `fill`; fewer tiles than `columns` make one shorter row.
+    Raises ValueError if there is no tile, or if their shapes differ.
     """
     if not tiles:
         raise ValueError("a mosaic needs a tile")

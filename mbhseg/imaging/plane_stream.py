@@ -1,6 +1,9 @@
 """NIfTI from bytes: a checked header, then the voxels, in order and within bounds.
 
-Whatever the file says of itself, memory is taken only for what it can hold.
+Whatever the header claims, memory is taken only for what the file can hold.
+
+`zlib_ng.gzip_ng` would read the members too (10 % faster), but at bytes after the last member it
+raises and drops the voxels before them, and it accepts reserved gzip flags: so `_Stream` stays.
 """
 
 import contextlib
@@ -13,16 +16,16 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging import deflate
 
 MAX_BYTES = 2**31  # of voxels in one file; a head CT of 512 x 512 x 400 has 0.4 GiB as float32
 MAX_OFFSET = 2**26  # bytes before the first voxel: header and extensions
 _DEFLATE_LIMIT = 1032  # a byte of deflate never makes more bytes (zlib's documentation)
 _GZIP = b"\x1f\x8b"
-_PACKED = 2**19  # compressed bytes that the inflater gets at once
+_PACKED = 2**19  # compressed bytes per call of the inflater
 _PIECE = 2**20  # bytes inflated at once at most; they stay in the processor's cache
-_TRAILING = 2**16  # bytes after the voxels that are put up with (tape padding)
+_TRAILING = 2**16  # bytes after the voxels tolerated (tape padding)
 _QUIET = logging.Logger(
     "mbhseg.imaging.plane_stream", logging.CRITICAL + 1
 )  # nibabel's remarks: see `notes`
@@ -30,17 +33,15 @@ _QUIET = logging.Logger(
 
 @contextlib.contextmanager
 def readable(where: str) -> Iterator[None]:
-    """Turn what reading a broken file raises into an InputError."""
+    """Turn the errors of reading a broken file into InputError."""
     try:
         yield
     except (
         *(EOFError, OSError, deflate.ERROR, ValueError, OverflowError, MemoryError, KeyError),
         *(HeaderDataError, HeaderTypeError, np.linalg.LinAlgError),
     ) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            where, f"not a readable NIfTI volume ({reason})", "Fetch it again"
-        ) from error
+        problem = f"not a readable NIfTI volume ({reason(error)})"
+        raise InputError(where, problem, "Fetch it again") from error
 
 
 class Source(NamedTuple):
@@ -54,7 +55,7 @@ class Source(NamedTuple):
     stream: "_Stream"
 
     def finish(self) -> int:
-        """Read to the end, so that checksums are looked at; how many bytes follow the voxels."""
+        """Read to the end, so that checksums are verified; the number of bytes after the voxels."""
         return self.stream.drain(_TRAILING)
 
     def read_volume(self) -> NDArray[Any]:
@@ -91,7 +92,7 @@ def _check_length(got: int, needed: int) -> None:
 
 
 def open_volume(data: bytes) -> Source:
-    """Check the header of a `.nii` or `.nii.gz` file; raises what `readable` turns."""
+    """Check the header of a `.nii` or `.nii.gz` file; raises what `readable` converts."""
     zipped = data[:2] == _GZIP
     stream = _Stream(data)
     header, notes = _header(stream)
@@ -109,7 +110,7 @@ def open_volume(data: bytes) -> Source:
 
 
 def _header(stream: "_Stream") -> tuple[nib.Nifti1Header, list[str]]:
-    """The header, checked, and what nibabel has to remark on it; the stream is at the voxels."""
+    """The checked header and nibabel's remarks on it; the stream is then at the voxels."""
     start = stream.read(4)
     size = next(
         (n for n in (348, 540) if start in (n.to_bytes(4, e) for e in ("little", "big"))), 0
@@ -145,18 +146,17 @@ def _shape(header: nib.Nifti1Header) -> tuple[int, ...]:
 
 
 class _Stream:
-    """Bytes read in order, no more of them held than are asked for.
+    """Bytes read in order, never holding more of them than requested.
 
     Inflates the members of a gzip file one after the other, checking length and CRC of each.
-    Bytes after the last member that are no further member are given out as they are, except
-    zeros, which the format's own tools pass over too.
+    Bytes after the last member are returned as they are, except zeros, which gzip skips too.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = memoryview(data), 0
         self._inflater: Any = None
         self._zipped = data[:2] == _GZIP
-        self._packed: bytes | memoryview = b""  # what the inflater has not taken yet
+        self._packed: bytes | memoryview = b""  # input that the inflater has not consumed yet
 
     def read(self, count: int) -> bytes:
         """The next `count` bytes, fewer at the end."""
@@ -167,7 +167,7 @@ class _Stream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_into(self, target: memoryview) -> int:
-        """Fill `target` as far as there are bytes; how many there were."""
+        """Fill `target` with the next bytes; how many there were."""
         filled = 0
         while filled < len(target) and (part := self._some(min(len(target) - filled, _PIECE))):
             target[filled : filled + len(part)] = part
@@ -175,13 +175,13 @@ class _Stream:
         return filled
 
     def drain(self, limit: int) -> int:
-        """Read to the end, so that checksums are looked at; how many bytes were left.
+        """Read to the end, so that checksums are verified; how many bytes were left.
 
         Raises ValueError beyond `limit` bytes.
         """
         count = len(self.read(limit + 1))
         if count > limit:
-            raise ValueError(f"goes on for more than {limit:,} bytes after the voxels")
+            raise ValueError(f"more than {limit:,} bytes follow the voxels")
         return count
 
     def _some(self, limit: int) -> bytes:
@@ -197,7 +197,7 @@ class _Stream:
                 self._inflater = None
             if part:
                 return part
-            if self._inflater is not None:  # it has nothing left to give: it wants more
+            if self._inflater is not None:  # it has no output left: it needs more input
                 self._packed = self._data[self._at : self._at + _PACKED]
                 self._at += len(self._packed)
                 if not self._packed:
@@ -207,7 +207,7 @@ class _Stream:
         return part
 
     def _open_member(self) -> bool:
-        """Whether a member of the gzip file begins here, zeros being passed over."""
+        """Whether a gzip member begins here; if none does, zeros are skipped."""
         if self._data[self._at : self._at + 2] != _GZIP:
             rest = bytes(self._data[self._at :])
             self._at += len(rest) - len(rest.lstrip(b"\0"))

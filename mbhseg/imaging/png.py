@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.files import atomic_file
 from mbhseg.imaging.deflate import compress, crc32
 
@@ -19,7 +19,7 @@ _COLOUR_TYPE = {1: 0, 3: 2}  # channels -> PNG's code: grey, RGB
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """PNG bytes of grey [H, W] or RGB [H, W, 3] uint8 pixels; the same bytes for the same pixels.
 
-    Rows are stored unfiltered: on windowed CT and on masks no filter earns its time, and with a
+    Rows are stored unfiltered: on windowed CT and on masks no filter is worth its time, and with a
     fast deflate this is several times as fast as OpenCV's encoder (benchmarks/prepare.py).
 
     Raises ValueError for any other array, and for one without pixels, which PNG cannot hold.
@@ -64,7 +64,7 @@ def _read(path: str | Path, flags: int) -> NDArray[np.uint8]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "Make it again") from error
+        raise InputError(path, f"cannot be read ({reason(error)})", "Make it again") from error
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if pixels is None:
         raise InputError(path, "not a readable image", "Make it again")

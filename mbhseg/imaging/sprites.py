@@ -1,8 +1,8 @@
 """CT slices and label planes, small enough for a page: grey sprites and run-length text.
 
-A sprite is one WebP image with all slices of a case as tiles, row by row. Its grey is not one
-window's but a tone curve over all HU, so that the page can apply any window: 1 HU a grey level
-from -50 to 150 HU, where hemorrhage is read, coarser outside.
+A sprite is one WebP image with all slices of a case as tiles, row by row. Its grey is a tone curve
+over all HU instead of one window, so that the page can apply any window: 1 HU per grey level from
+-50 to 150 HU, where hemorrhage is read, coarser outside.
 """
 
 import base64
@@ -18,8 +18,8 @@ from mbhseg.imaging.display import resize_image, to_display
 TONE_HU = (-1024.0, -50.0, 150.0, 3000.0)  # knots of the tone curve, linear in between
 TONE_GREY = (0.0, 24.0, 224.0, 255.0)
 COLUMNS = 8
-_LONGEST = 16_383  # pixels of a side that WebP can hold
-_PIXELS = 40_000_000  # of a sprite: more than that is much memory for a browser
+_LONGEST = 16_383  # pixels: the longest side of a WebP image
+_PIXELS = 40_000_000  # of a sprite: more would take too much of a browser's memory
 
 
 class Rung(NamedTuple):
@@ -38,9 +38,9 @@ LADDER = (
 
 
 def finest_rung(n_slices: int) -> Rung:
-    """The best quality at which a sprite of so many square slices can be written and shown.
+    """The best quality at which a sprite of `n_slices` square slices can be written and shown.
 
-    Up to 152 slices keep 512 pixels a side, 400 have 316.
+    Up to 152 slices keep 512 pixels per side, 400 have 316.
     """
     down = -(-n_slices // COLUMNS)
     side = min(_LONGEST // max(down, 1), int((_PIXELS / max(n_slices, 1)) ** 0.5))
@@ -48,7 +48,7 @@ def finest_rung(n_slices: int) -> Rung:
 
 
 def to_tone(hu: NDArray[Any]) -> NDArray[np.uint8]:
-    """HU of any shape on the tone curve, uint8; the ends are clipped, NaN is 0."""
+    """HU of any shape on the tone curve, uint8; clipped at both ends, NaN is 0."""
     values = np.nan_to_num(np.asarray(hu, np.float32), nan=TONE_HU[0])
     return np.rint(np.interp(values, TONE_HU, TONE_GREY)).astype(np.uint8)
 
@@ -63,9 +63,9 @@ def tile_shape(shape: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def sprite(images: Sequence[NDArray[np.uint8]], rung: Rung) -> bytes:
-    """Lay images [H, W] of one shape out as tiles, COLUMNS a row, and encode them as WebP.
+    """Lay images [H, W] of one shape out as tiles, COLUMNS per row, and encode them as WebP.
 
-    The same images give the same bytes. Raises ValueError without an image.
+    Equal images give equal bytes. Raises ValueError without an image.
     """
     if not images:
         raise ValueError("a sprite needs a slice")
@@ -88,7 +88,7 @@ def choose_rung(
     """The best quality at which `n_slices` slices are likely to fit into `budget` bytes.
 
     `samples` are the images of a few cases, from which the size of a slice is measured. None if
-    even the lowest does not fit.
+    even the lowest quality does not fit.
     """
     measured = sum(map(len, samples))
     for rung in LADDER:
@@ -99,7 +99,7 @@ def choose_rung(
 
 
 def encode_labels(labels: NDArray[np.uint8]) -> str:
-    """Labels 0..7 [H, W] as text; without a bleed the empty text.
+    """Labels 0..7 [H, W] as text; empty text if all are 0.
 
     Row by row, each run of one label above 0 is two numbers: how many pixels of 0 precede it,
     and its length x 8 + label. Numbers are little-endian base 128 (LEB128), bytes base 64.
@@ -125,21 +125,3 @@ def encode_labels(labels: NDArray[np.uint8]) -> str:
 def encode_planes(labels: NDArray[np.uint8], planes: Iterable[int]) -> list[str]:
     """`encode_labels` of some planes of a volume [x, y, z], as they are displayed."""
     return [encode_labels(to_display(labels[:, :, plane])) for plane in planes]
-
-
-def decode_labels(text: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Undo `encode_labels` for labels of a shape."""
-    numbers, value, shift = [], 0, 0
-    for byte in base64.b64decode(text):
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            numbers.append(value)
-            value = shift = 0
-    flat = np.zeros(shape[0] * shape[1], np.uint8)
-    place = 0
-    for gap, run in zip(numbers[::2], numbers[1::2], strict=True):
-        place += gap
-        flat[place : place + run // 8] = run % 8
-        place += run // 8
-    return flat.reshape(shape)

@@ -26,11 +26,16 @@ class Window(NamedTuple):
         return self.level + self.width / 2
 
 
+def shown_in(windows: Sequence[Window]) -> Window:
+    """The window of a model's inputs in which pictures show its scans: `brain`, else the first."""
+    return next((window for window in windows if window.name == "brain"), windows[0])
+
+
 def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """Map finite HU to 0..255 grey, linearly inside the window, clipped outside; same shape, uint8.
 
-    Rounds half to even. A window of low 0 and width 255 (the seed's) is the identity on
-    whole HU from 0 to 255. An empty array gives an empty array.
+    Rounds half to even. A window of low 0 and width 255 (the reference project's) is the
+    identity on whole HU from 0 to 255. An empty array gives an empty array.
     """
     grey = np.empty(hu.shape, np.uint8)
     if hu.size == 0:
@@ -46,14 +51,9 @@ def to_grey(hu: NDArray[Any], window: Window) -> NDArray[np.uint8]:
         inside[...] = part
         np.clip(inside, low, high, out=inside)
         inside -= low
-        # scales, rounds half to even and casts in one pass; there is no sign left to take off
+        # scales, rounds half to even and casts in one pass; no value is negative
         target = shown[start : start + rows]
         cv2.convertScaleAbs(
             inside.reshape(len(part), -1), target.reshape(len(part), -1), 255 / window.width
         )
     return grey
-
-
-def to_channels(hu: NDArray[Any], windows: Sequence[Window]) -> NDArray[np.uint8]:
-    """Stack one grey image a window on a new last axis: shape (..., len(windows)), uint8."""
-    return np.stack([to_grey(hu, window) for window in windows], axis=-1)

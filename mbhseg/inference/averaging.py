@@ -1,6 +1,6 @@
-"""Several answers to one plane made one: mirror images, temperature, ensembles.
+"""Combine several predictions of one slice: mirror images, temperature, ensembles.
 
-Probabilities are averaged, as the members' labels cannot tell how sure they are.
+Probabilities are averaged, because labels do not say how certain the members are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,37 +9,42 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.tiling import Tiling
 from mbhseg.nn.patches import Network, Probabilities
 from mbhseg.predictions.temperature import soften
 
 
 class PlanePredictor(Protocol):
-    """What predicts a volume plane by plane: a predictor, or several of them as one."""
+    """Predicts a volume slice by slice: a predictor, or an ensemble."""
 
     @property
     def size(self) -> int:
-        """Side of the network's square images."""
+        """Side of the network's square images in pixels."""
 
     @property
     def field_mm(self) -> float:
-        """Side of the planes that it was trained on."""
+        """Side of the training slices in mm."""
 
     @property
     def orientation(self) -> str:
-        """The orientation of the scans that it was trained on, such as LAS."""
+        """The orientation of the training scans, such as LAS."""
+
+    @property
+    def window(self) -> Window:
+        """The window that pictures of its scans are shown in."""
 
     def planes(
         self, hu: NDArray[Any], tiling: Tiling | None = None
     ) -> Iterator[tuple[int, Probabilities]]:
-        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
+        """Each slice's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
 
 
 def mirrored(network: Network) -> Network:
-    """The network's mean answer to images [B, H, W, 3] and to their left-right mirror images.
+    """The network's mean output for images [B, H, W, 3] and their left-right mirror images.
 
-    A head is much the same in a mirror; upside down it is not, so no other flip is used. Twice
-    the cost.
+    A mirrored head is a plausible head, an upside-down one is not, so no other flip is used.
+    Doubles the time.
     """
 
     def both(images: NDArray[np.uint8]) -> Probabilities:
@@ -51,9 +56,10 @@ def mirrored(network: Network) -> Network:
 
 
 def tempered(network: Network, temperature: float) -> Network:
-    """The network with its logits divided by `temperature`: above 1 it is less sure of itself.
+    """The network with its logits divided by `temperature`: above 1 it is less confident.
 
-    The likeliest class stays. Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    The predicted class stays the same. Guo et al., On Calibration of Modern Neural Networks, ICML
+    2017.
     """
     if temperature == 1:
         return network
@@ -65,24 +71,25 @@ def tempered(network: Network, temperature: float) -> Network:
 
 
 class Ensemble:
-    """Predictors as one whose probabilities are their mean.
+    """Several predictors as one; their probabilities are averaged.
 
-    They may see other windows, but planes of one size, field and orientation: ValueError if there
-    is no member, or if these differ.
+    Members may use different windows, but need the same size, field of view and orientation:
+    ValueError if these differ, or if there is no member.
     """
 
     def __init__(self, members: Sequence[PlanePredictor]) -> None:
         kinds = {(member.size, member.field_mm, member.orientation) for member in members}
         if len(kinds) != 1:
             shown = " and ".join(f"{n} pixels, {mm:g} mm, {o}" for n, mm, o in sorted(kinds))
-            raise ValueError(f"members see different planes: {shown or 'there are none'}")
+            raise ValueError(f"members see different slices: {shown or 'there are none'}")
         self._members = tuple(members)
         ((self.size, self.field_mm, self.orientation),) = kinds
+        self.window = self._members[0].window
 
     def planes(
         self, hu: NDArray[Any], tiling: Tiling | None = None
     ) -> Iterator[tuple[int, Probabilities]]:
-        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
+        """Each slice's index z with its class probabilities [x, y, 6] on the scan's own pixels."""
         for parts in zip(*(member.planes(hu, tiling) for member in self._members), strict=True):
             total = np.zeros_like(parts[0][1])
             for _, plane in parts:

@@ -1,8 +1,8 @@
-"""A model that travels alone: one folder, on this machine or on the hub.
+"""A model as one folder to share: on this machine or on the hub.
 
-model.keras, run.json       the network, and what it was trained on
+model.keras, run.json       the network, and how it was trained
 calibration.json            its temperature, if one was fitted
-postprocess.json            what validation chose to do to its labels, if anything
+postprocess.json            the post-processing chosen on validation, if any
 """
 
 import importlib.metadata
@@ -33,8 +33,8 @@ _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 def locate(model: str) -> Path:
     """The folder of a model: a folder here, or `owner/name[@revision]` fetched from the hub.
 
-    A folder that exists comes first. Raises InputError if there is neither, if the hub refuses,
-    or if a fetched model would run code that is not its network's.
+    An existing folder takes precedence. Raises InputError if there is neither, if the hub refuses,
+    or if a fetched model would run foreign code.
     """
     path = Path(model)
     if path.exists():
@@ -47,7 +47,7 @@ def locate(model: str) -> Path:
     folder = download_model(match[1], match[2] or "main", FILES)
     for name in REQUIRED:
         if not (folder / name).is_file():
-            raise InputError(model, f"has no {name}", "Publish it by python -m mbhseg publish")
+            raise InputError(model, f"has no {name}", "Publish it with mbhseg publish")
     refuse_foreign_code(folder / MODEL)
     return folder
 
@@ -55,17 +55,18 @@ def locate(model: str) -> Path:
 def load(
     models: Sequence[str],
     *,
-    batch: int = 8,
-    precision: str = "model",
-    mirror: bool = False,
-    calibrated: bool = True,
-    processed: bool = True,
+    batch: int,
+    precision: str,
+    mirror: bool,
+    calibrated: bool,
+    processed: bool,
 ) -> tuple[PlanePredictor, Postprocessing | None]:
-    """One predictor of all the models, and the post-processing that they share.
+    """One predictor of all the models, and their common post-processing.
 
-    `calibrated` uses their temperatures, `processed` what validation chose, where there are such.
+    `calibrated` uses their temperatures, `processed` the post-processing chosen on validation,
+    where there are any.
 
-    Raises InputError for a model that cannot be loaded or fits no ensemble with the others.
+    Raises InputError for a model that cannot be loaded or does not fit the others.
     """
     folders = [locate(model) for model in models]
     members = []
@@ -86,7 +87,7 @@ def load(
 
 
 def agreed(choices: Sequence[Postprocessing]) -> Postprocessing | None:
-    """One choice for an ensemble: what most members do, their median sizes; None for none."""
+    """The post-processing of an ensemble: majority of switches, median sizes; None for none."""
     if not choices:
         return None
     most = sum(choice.reconcile for choice in choices) * 2 > len(choices)
@@ -96,25 +97,25 @@ def agreed(choices: Sequence[Postprocessing]) -> Postprocessing | None:
 
 
 def together(members: Sequence[PlanePredictor], names: Sequence[str]) -> PlanePredictor:
-    """One predictor, or the mean of several; InputError if they see different planes."""
+    """One predictor, or the mean of several; InputError if they do not fit together."""
     if len(members) == 1:
         return members[0]
     try:
         return Ensemble(members)
     except ValueError as error:
-        raise InputError(" and ".join(names), str(error), "Give models of one recipe") from error
+        raise InputError(" and ".join(names), str(error), "Give models of one input") from error
 
 
 def check_versions(run_json: Path) -> None:
-    """Raise InputError if the model was made by a Keras that this one cannot be trusted to read."""
+    """Raise InputError if the installed Keras is older than the model's or of another major."""
     try:
         made = str(read_json(run_json)["versions"]["keras"])
     except (OSError, ValueError, KeyError, TypeError):
-        return  # an imported model has none; what is broken is told when it is loaded
+        return  # an imported model has none; loading reports what is broken
     here = importlib.metadata.version("keras")
     if _release(made)[:1] != _release(here)[:1] or _release(made) > _release(here):
         raise InputError(
-            run_json, f"was made by Keras {made}, and here is {here}", f"Install keras>={made}"
+            run_json, f"was made by Keras {made}, but {here} is installed", f"Install keras>={made}"
         )
 
 
@@ -123,10 +124,10 @@ def _release(version: str) -> list[int]:
 
 
 def publish(folder: str | Path, repo: str, *, private: bool = False, tag: str | None = None) -> str:
-    """Put a model's folder on the hub, as one commit; the commit.
+    """Upload a model's folder to the hub as one commit; return the commit.
 
-    Only the files of a model go there. Raises InputError if the folder is none, if its model
-    would run code of its own, or if the hub refuses.
+    Only the files of a model are uploaded. Raises InputError if the folder is not a model's, if its
+    model would run foreign code, or if the hub refuses.
     """
     folder = Path(folder)
     for name in REQUIRED:

@@ -1,4 +1,4 @@
-"""Inference over the cases of an archive: the network is loaded once for all of them."""
+"""Predict the cases of an archive; the network is loaded once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ import pandas as pd
 
 from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir
 from mbhseg.imaging.nifti import image_array
+from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.gathering import gather
@@ -19,22 +20,25 @@ def predict_cases(
     cases: Sequence[str],
     predictor: Predictor,
     out_dir: str | Path,
-    pictures: bool = True,
-    probabilities: bool = False,
+    window: Window,
+    pictures: bool,
+    probabilities: bool,
 ) -> pd.DataFrame:
-    """Predict the cases and write the folder of predictions, whole or not at all.
+    """Predict the cases and write the folder of predictions, completely or not at all.
 
-    `pictures` adds mask and overlay PNGs, `probabilities` a volume of them for each case.
+    `pictures` adds mask and overlay PNGs, the latter in `window`; `probabilities` a probability
+    volume per case.
 
-    Returns the manifest: file, bytes, sha256; sorted by file. No case gives an empty folder.
-    Raises InputError for a case that the archive does not hold or that cannot be read.
+    Returns the manifest: file, bytes, sha256; sorted by file. Without a case the folder is empty.
+    Raises InputError for a case that the archive does not have or that cannot be read.
     """
     rows: list[ManifestRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
         for case in progress(sorted(cases), label="infer", unit="scans"):
             scan = archive.scan(case)
             hu = image_array(scan)
-            found = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
-            likely = found.probabilities
-            rows += write_case(partial, case, found.labels, scan, pictures, probabilities=likely)
+            outcome = gather(predictor.planes(hu), hu.shape, probabilities=probabilities)
+            rows += write_case(
+                partial, case, outcome.labels, scan, window, pictures, outcome.probabilities
+            )
     return pd.DataFrame(sorted(rows), columns=list(MANIFEST_COLUMNS))

@@ -17,7 +17,7 @@ from mbhseg.predictions.temperature import Voxels
 from mbhseg.runtime.progress import progress
 
 FILE = "calibration.json"
-MOST_VOXELS = 200_000  # of a case; more say no more
+MOST_VOXELS = 200_000  # per case; more would not change the fit
 
 
 def calibrate(
@@ -25,34 +25,34 @@ def calibrate(
 ) -> dict[str, Any]:
     """Fit the temperature of a predictor that has none yet, on cases of an archive.
 
-    The voxels are those within 10 mm of what any rater drew, each with every rater's label: what
-    is far from any bleed is easy, and would only tell so. Of very many, every few are taken.
+    Uses the voxels within 10 mm of any rater's annotation, each with every rater's label, because
+    voxels far from any hemorrhage are trivially right. Large cases are subsampled evenly.
 
     Returns temperature, cases, region_mm, and loss and calibration error before and after.
-    Raises InputError if a case cannot be read, or if none has a hemorrhage.
+    Raises InputError if a case cannot be read, or if no case has a hemorrhage.
     """
     with Archive(archive_path) as archive:
         voxels = [
             case_voxels(archive, case, predictor)
             for case in progress(sorted(cases), label="calibrate", unit="scans")
         ]
-    found = temperature.fit(voxels)
+    fitted = temperature.fit(voxels)
     return {
-        "temperature": found,
+        "temperature": fitted,
         "cases": len(cases),
         "region_mm": REGION_MM,
         **{
-            name: {"before": measure(voxels, 1.0), "after": measure(voxels, found)}
+            name: {"before": measure(voxels, 1.0), "after": measure(voxels, fitted)}
             for name, measure in (
                 ("loss", temperature.loss),
-                ("calibration_error", temperature.calibration_error),
+                ("calibration_error", temperature.mean_calibration_error),
             )
         },
     }
 
 
 def case_voxels(archive: Archive, case: str, predictor: PlanePredictor) -> Voxels:
-    """The case's voxels as `calibrate` takes them; none if no rater drew anything.
+    """The case's voxels that `calibrate` uses; none if no rater annotated anything.
 
     Raises InputError if the case cannot be read.
     """
@@ -60,10 +60,10 @@ def case_voxels(archive: Archive, case: str, predictor: PlanePredictor) -> Voxel
     scan = archive.nifti(files.image)
     hu = image_array(scan)
     raters = [archive.labels(member).volume() for member in files.labels.values()]
-    drawn = np.zeros(hu.shape, bool, order="F")
+    annotated = np.zeros(hu.shape, bool, order="F")
     for labels in raters:
-        drawn |= labels != 0
-    region = region_of(drawn, scan.affine)
+        annotated |= labels != 0
+    region = region_of(annotated, scan.affine)
     region = region[:: max(1, len(region) // MOST_VOXELS)]
     plane_size = hu.shape[0] * hu.shape[1]
     parts: list[Any] = [np.zeros((0, 6), np.float32)]
@@ -76,7 +76,7 @@ def case_voxels(archive: Archive, case: str, predictor: PlanePredictor) -> Voxel
 
 
 def stored_temperature(folder: str | Path) -> float:
-    """The temperature that lies beside a model, 1 if there is none.
+    """The temperature stored beside a model, 1 if there is none.
 
     Raises InputError if the file is broken.
     """
@@ -85,11 +85,11 @@ def stored_temperature(folder: str | Path) -> float:
 
 
 def read_temperature(path: str | Path) -> float:
-    """The temperature in a file that `calibrate` filled; InputError if it is none."""
+    """The temperature in a file with the result of `calibrate`; InputError if there is none."""
     try:
         value = float(read_json(path)["temperature"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(path, f"holds no temperature ({error!r})", "Calibrate again") from error
+        raise InputError(path, f"has no temperature ({error!r})", "Calibrate again") from error
     if not value > 0:
         raise InputError(path, f"temperature {value} is not positive", "Calibrate again")
     return value

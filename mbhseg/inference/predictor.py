@@ -13,7 +13,7 @@ from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.imaging.display import from_display, network_input, to_display
 from mbhseg.imaging.orientation import ORIENTATION
-from mbhseg.imaging.windows import Window
+from mbhseg.imaging.windows import Window, shown_in
 from mbhseg.inference.averaging import mirrored, tempered
 from mbhseg.inference.tiling import FIELD_MM, Tiling, tiled
 from mbhseg.nn.patches import Network, Patch, Probabilities, around
@@ -22,11 +22,12 @@ Volume = NDArray[Any]
 
 
 class Predictor:
-    """A trained network with the input that it was trained on.
+    """A trained network with its input settings.
 
     `network` maps images uint8 [B, size, size, 3], display orientation, to class probabilities
     [B, size, size, 6]. Memory is bounded by `batch` slices, whatever the volume. `field_mm` is
-    the side of the planes that it was trained on, `orientation` how their voxels lay.
+    the side of the training slices in mm, `orientation` that of their voxels. `window`, for
+    pictures of its scans, is the one of `windows` that `shown_in` takes.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Predictor:
         orientation: str = ORIENTATION,
     ) -> None:
         self._network, self._batch = network, batch
-        self._windows = tuple(windows)
+        self._windows, self.window = tuple(windows), shown_in(windows)
         self.size, self.field_mm, self.orientation = size, field_mm, orientation
 
     @classmethod
@@ -54,16 +55,16 @@ class Predictor:
         mirror: bool = False,
         temperature: float = 1.0,
     ) -> "Predictor":
-        """Load a model folder, or a `.keras` file; run.json lies beside it unless given.
+        """Load a model folder or a `.keras` file; run.json is read from beside it unless given.
 
         precision: `model` computes as the model was trained; auto, float32 and bfloat16 as
-            `device.dtype_policy` has them, whatever it was trained in; int8 quantized, by the
-            ranges in run.json, on CPUs that multiply such numbers, and in float32 elsewhere.
-        mirror: average with the answer to the mirror images.
-        temperature: what divides the logits.
+            `device.dtype_policy` has them, whatever it was trained in; int8 is quantized by the
+            ranges in run.json on CPUs with int8 units, and computed in float32 elsewhere.
+        mirror: average with the prediction of the mirror images.
+        temperature: divides the logits.
 
         Raises InputError if a file is missing or broken, was trained on other classes, or has no
-        ranges and is to be quantized.
+        activation ranges and precision is int8.
         """
         from mbhseg.nn.keras_backend import network_of  # TensorFlow takes seconds to import
 
@@ -74,6 +75,8 @@ class Predictor:
             run = read_json(record)
             size, classes = int(run["input"]["size"]), run["classes"]
             windows = [Window(**window) for window in run["input"]["windows"]]
+            if not windows:
+                raise ValueError("no windows")
             patch = run["input"].get("patch")
             seen = Patch(**patch) if patch is not None else None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -87,7 +90,7 @@ class Predictor:
         if precision == "int8" and not ranges:
             raise InputError(
                 record,
-                "tells no ranges of the layers, which int8 needs",
+                "has no activation ranges, which int8 needs",
                 "Choose another precision, or train again",
             )
         try:
@@ -111,9 +114,9 @@ class Predictor:
     def planes(
         self, hu: Volume, tiling: Tiling | None = None
     ) -> Iterator[tuple[int, Probabilities]]:
-        """Each plane's index z with its class probabilities [x, y, 6] on the scan's own pixels.
+        """Each slice's index z with its class probabilities [x, y, 6] on the scan's own pixels.
 
-        Planes are resized to the network's size, or cut into tiles of it.
+        Slices are resized to the network's size, or cut into tiles of it.
         """
         network = tiled(self._network, tiling) if tiling else self._network
         side = tiling.shape if tiling else self.size
@@ -125,21 +128,11 @@ class Predictor:
                 native = _resize(np.asarray(probabilities, np.float32), shape)
                 yield start + offset, from_display(native)
 
-    def probabilities(self, hu: Volume) -> Probabilities:
-        """Class probabilities float32 [x, y, z, 6] of HU values [x, y, z].
-
-        Holds the whole result, 24 bytes a voxel; `labels` does not.
-        """
-        result = np.zeros((*hu.shape, len(CLASSES)), np.float32)
-        for z, plane in self.planes(hu):
-            result[:, :, z] = plane
-        return result
-
     def labels(self, hu: Volume) -> NDArray[np.uint8]:
-        """The likeliest class of each voxel, uint8 [x, y, z] of HU values [x, y, z].
+        """The most probable class of each voxel, uint8 [x, y, z], of HU values [x, y, z].
 
-        The probabilities are brought to the scan's pixels before the choice, so that borders
-        are as fine as the scan. A volume without planes gives one without planes.
+        The probabilities are resized to the scan's pixels before the choice, so that borders
+        are as fine as the scan. A volume without slices gives one without slices.
         """
         result = np.zeros(hu.shape, np.uint8)
         for z, plane in self.planes(hu):

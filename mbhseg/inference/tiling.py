@@ -1,9 +1,8 @@
-"""Planes larger than what a network was trained on, seen through overlapping tiles.
+"""Slices with a larger field of view than in training, predicted in overlapping tiles.
 
-CT pixels shrink with the field of view, not with the matrix: a head at 768 x 768 is the same head
-in finer pixels, and is reduced to the network's size like any other. Only where the field itself
-is larger than in training would that make the head too small for the network; there the plane is
-brought to the training's pixel size and cut into tiles, as few as cover the body.
+A finer matrix of the same field of view, such as 768 x 768, is resized to the network's size. Only
+a larger field of view would make the head too small for the network; such slices are resized to
+the training's pixel size and cut into as few tiles as cover the body.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -16,16 +15,16 @@ from mbhseg.imaging.display import to_display
 from mbhseg.nn.patches import Network
 
 Fit = Literal["auto", "resize", "tile"]
-# ASSUME: 512 pixels of .488 mm, the usual of MBH-Seg25 and of head CT at large
+# ASSUME: 512 pixels of .488 mm, usual in MBH-Seg25 and in head CT
 FIELD_MM = 250.0
-_LARGER = 1.25  # a field up to here is resized: heads differ as much, and training augments
+_LARGER = 1.25  # up to this ratio slices are resized: heads vary as much, training augments
 _OVERLAP = 0.25  # of a tile, at least
 _BODY_HU = -200.0  # above air
 
 
 class Tiling(NamedTuple):
-    """How planes are cut: `shape` (rows, columns) they are resized to, the tiles' upper left
-    corners in it, and the side of a tile."""
+    """How slices are cut: the `shape` (rows, columns) that they are resized to, the tiles' upper
+    left corners in it, and the side of a tile in pixels."""
 
     shape: tuple[int, int]
     corners: tuple[tuple[int, int], ...]
@@ -35,9 +34,9 @@ class Tiling(NamedTuple):
 def plan(
     hu: NDArray[Any], field_mm: float, size: int, trained_mm: float, fit: Fit
 ) -> Tiling | None:
-    """How planes [x, y, z] in HU are tiled, None if they are resized whole.
+    """How the slices of HU [x, y, z] are tiled; None if they are resized whole.
 
-    `field_mm` is the side of the square planes (nan if unknown: resized), `trained_mm` that of the
+    `field_mm` is the side of the square slices (nan if unknown: resized), `trained_mm` that in
     training. `auto` tiles fields more than a quarter larger, `tile` all larger ones.
     """
     if fit == "resize" or not field_mm > trained_mm * (_LARGER if fit == "auto" else 1.0):
@@ -51,9 +50,9 @@ def plan(
 
 
 def _starts(body: NDArray[np.bool_], side: int, size: int) -> list[int]:
-    """Where tiles begin along one axis: evenly over the body, in the middle if one is enough."""
-    drawn = np.flatnonzero(body)
-    low, high = (drawn[0], drawn[-1] + 1) if drawn.size else (0, body.size)
+    """Where tiles begin along one axis: spread over the body, centred if one is enough."""
+    inside = np.flatnonzero(body)
+    low, high = (inside[0], inside[-1] + 1) if inside.size else (0, body.size)
     low, high = (int(end * side / body.size) for end in (low, high))
     excess = high - low - size
     count = 1 if excess <= 0 else 1 + -(-excess // int(size * (1 - _OVERLAP)))
@@ -63,9 +62,9 @@ def _starts(body: NDArray[np.bool_], side: int, size: int) -> list[int]:
 
 
 def tiled(network: Network, tiling: Tiling) -> Network:
-    """A network for whole planes uint8 [B, rows, columns, 3] made from one for tiles.
+    """A network for whole slices uint8 [B, rows, columns, 3] made from one for tiles.
 
-    Tiles are averaged with a weight that falls to their borders, so that no seam shows; outside
+    Tiles are averaged with weights that fall towards their borders, so that no seam shows; outside
     of all tiles there is background.
     """
     size = tiling.size
@@ -77,8 +76,8 @@ def tiled(network: Network, tiling: Tiling) -> Network:
         weights = np.zeros((1, *images.shape[1:3], 1), np.float32)
         for row, column in tiling.corners:
             place = np.s_[:, row : row + size, column : column + size]
-            found = np.asarray(network(np.ascontiguousarray(images[place])), np.float32)
-            sums[place] += weight * found
+            tile = np.asarray(network(np.ascontiguousarray(images[place])), np.float32)
+            sums[place] += weight * tile
             weights[place] += weight
         sums /= np.maximum(weights, 1e-6)
         sums[..., 0] += weights[..., 0] == 0

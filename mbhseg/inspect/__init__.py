@@ -1,1 +1,1 @@
-"""The archive, and what quality control finds in it."""
+"""Reading the archive, and quality control of its cases."""

@@ -1,6 +1,6 @@
 """The data set's archive: one zip, read in place.
 
-Two layouts are known, and told apart by their names:
+Two layouts are known, told apart by the members' names:
 
     <top>/<case>/image.nii.gz and <top>/<case>/label_annot_<rater>.nii.gz    (MBH-Seg25)
     <top>/images/<case>.nii.gz and <top>/ground truths/<case>.nii.gz         (BHSD, one rater: 1)
@@ -8,8 +8,8 @@ Two layouts are known, and told apart by their names:
 with cases named ID_<hex>_ID_<hex> in both: patient, then study. The top folder may be missing, or
 lie in one more folder. Labels are the same five classes in the same order.
 
-An archive that cannot be trusted as a whole is refused when it is opened; what is wrong with
-single cases or files is listed in `Archive.findings`.
+An archive that cannot be trusted as a whole is refused when it is opened; faults of single cases
+or files are listed in `Archive.findings`.
 """
 
 import lzma
@@ -26,7 +26,7 @@ from typing import NamedTuple, NoReturn, Self
 
 import nibabel as nib
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.nifti import PlaneReader, parse_nifti, read_labels
 from mbhseg.inspect.findings import Finding, Severity
@@ -34,14 +34,14 @@ from mbhseg.inspect.findings import Finding, Severity
 CASE_PATTERN = re.compile(r"ID_[0-9a-f]+_ID_[0-9a-f]+")
 MAX_MEMBER_BYTES = 2**31  # of one compressed volume; real ones have 3 to 30 MB
 MAX_RATIO = 100  # compressed volumes hardly shrink a second time
-RATIO_FREE_BYTES = 2**26  # below this a file of zeros does no harm
+RATIO_FREE_BYTES = 2**26  # below this size any ratio is harmless
 _LABEL_PATTERN = re.compile(r"label_annot_([0-9]+)\.nii\.gz")
 _FLAT_PATTERN = re.compile(rf"({CASE_PATTERN.pattern})\.nii\.gz")
 _IMAGE_NAME = "image.nii.gz"
 # ASSUME: BHSD's labels are 1 EDH, 2 IPH, 3 IVH, 4 SAH, 5 SDH, as in the dataset.json of its authors
 _FLAT_FOLDERS = {"images": 0, "ground truths": 1, "ground_truths": 1}
 _MAX_FOLDERS = 2  # above the case
-_NAMED = 5  # names in one finding
+_NAMED = 5  # names listed per kind of finding
 _DRIVE = re.compile(r"[A-Za-z]:")
 _ZIP_ERRORS = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -52,7 +52,7 @@ _ZIP_ERRORS = (
 class CaseFiles(NamedTuple):
     """Where one case lies in the archive: member names of the image and of each rater's labels.
 
-    A case that is not whole has an empty `image` or no `labels`, and a finding that says so.
+    An incomplete case has an empty `image` or no `labels`, and a finding that says so.
     """
 
     case: str
@@ -70,12 +70,12 @@ def patient_of(case: str) -> str:
 class Archive:
     """An open archive.
 
-    `cases` maps each case id to its files, in the order of the ids; `findings` tells what is odd
-    about the archive and about files of its cases, apart from what the files hold.
+    `cases` maps each case id to its files, in the order of the ids; `findings` lists oddities of
+    the archive and of its cases' files, but not of the files' content.
 
-    Raises InputError if the file is no readable zip, if it has no case, one twice or encrypted
-    members, or if members could harm: names that lead outside, links, files that inflate
-    without measure.
+    Raises InputError if the file is no readable zip, if it has no case, duplicate or encrypted
+    members, or if members could do harm: names that lead outside, links, files that inflate
+    without limit.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -84,7 +84,7 @@ class Archive:
             self._zip = zipfile.ZipFile(self.path)
         except _ZIP_ERRORS as error:
             raise InputError(
-                path, f"not a readable zip ({_reason(error)})", "Fetch the archive again"
+                path, f"not a readable zip ({reason(error)})", "Fetch the archive again"
             ) from error
         try:
             self._refuse_untrusted(self._zip.infolist())
@@ -116,7 +116,7 @@ class Archive:
             if info.flag_bits & 1:
                 self._refuse(f"member {name} is encrypted", "Decrypt the archive first")
             if info.filename in seen:
-                self._refuse(f"holds {name} twice", "Pack it again with the one that counts")
+                self._refuse(f"holds {name} twice", "Pack it again with only the right one")
             seen.add(info.filename)
             inflated, packed = inflated + info.file_size, packed + info.compress_size
         size = self.path.stat().st_size
@@ -126,14 +126,14 @@ class Archive:
             self._refuse(f"inflates from {size:,} to {inflated:,} bytes, as a zip bomb does")
 
     def _refuse(
-        self, problem: str, remedy: str = "Do not unpack it; get it again from a source you trust"
+        self, problem: str, remedy: str = "Do not unpack it; fetch it again from a source you trust"
     ) -> NoReturn:
         raise InputError(self.path, problem, remedy)
 
     def files_of(self, case: str) -> CaseFiles:
         """The case's files; InputError if the archive has no such case."""
         if case not in self.cases:
-            raise InputError(self.path, f"has no case {case}", "Run inspect and what follows again")
+            raise InputError(self.path, f"has no case {case}", "Run inspect and later stages again")
         return self.cases[case]
 
     def scan(self, case: str) -> nib.Nifti1Image:
@@ -150,7 +150,7 @@ class Archive:
         except _ZIP_ERRORS as error:
             raise InputError(
                 f"{self.path}:{member}",
-                f"cannot be read ({_reason(error)})",
+                f"cannot be read ({reason(error)})",
                 "Fetch the archive again",
             ) from error
 
@@ -169,12 +169,6 @@ class Archive:
     def where(self, member: str) -> str:
         """How messages name the member."""
         return f"{self.path.name}:{member}"
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _shown(name: str) -> str:

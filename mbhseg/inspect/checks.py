@@ -1,6 +1,6 @@
-"""Plausibility of single volumes: what one file's header and voxels say about it.
+"""Plausibility checks of single volumes, from header and voxels.
 
-Each check gives remarks, none if all is well. None of them changes a volume.
+Each check returns remarks, none if all is well, and changes nothing.
 """
 
 from collections.abc import Iterable
@@ -15,20 +15,19 @@ from mbhseg.imaging import geometry
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.inspect.findings import Severity
 
-AFFINE_TOLERANCE_MM = 1e-3
-ODD_HU = 4096  # a 12-bit scanner ends at 3071, an extended scale seldom goes further for tissue
+ODD_HU = 4096  # 12-bit scanners end at 3071; extended scales seldom exceed this in tissue
 AIR_HU = -200
 BONE_HU = 200
 BRAIN_HU = (0, 100)
 _MIN_BRAIN = 0.005  # share of the voxels of a head scan; real ones have 0.1 and more
-_MAX_IN_AIR, _MIN_DRAWN = 0.5, 10  # share and voxels of what is drawn in a plane
-# as scanned, or reduced to a matrix of 128; beyond the last, the unit is wrong
+_MAX_IN_AIR, _MIN_DRAWN = 0.5, 10  # share and number of a plane's labelled voxels
+# as scanned, or reduced to a matrix of 128; outside _ANY_MM the unit is wrong
 _PIXEL_MM, _STEP_MM, _ANY_MM = (0.15, 2.5), (0.3, 15.0), (0.02, 50.0)
 _MAX_TILT_DEG = 35.0
 
 
 class Volume(Protocol):
-    """What images and plane readers have in common: where their voxels lie."""
+    """What images and plane readers have in common: their geometry."""
 
     @property
     def header(self) -> nib.Nifti1Header: ...
@@ -41,7 +40,7 @@ class Volume(Protocol):
 
 
 class Remark(NamedTuple):
-    """A finding that does not yet know its case and file."""
+    """A finding without its case and file."""
 
     severity: Severity
     what: str
@@ -73,7 +72,7 @@ def check_header(volume: Volume, notes: Iterable[str]) -> list[Remark]:
             )
     if int(header["xyzt_units"]) % 8 not in (0, 2):
         remarks.append(
-            Remark("warning", "the spatial unit is not mm; mm is taken", "Check the spacing")
+            Remark("warning", "the spatial unit is not mm; mm is assumed", "Check the spacing")
         )
     return remarks
 
@@ -144,28 +143,28 @@ def _inside(value: float, limits: tuple[float, float]) -> bool:
 
 
 def _tolerance(image: Volume) -> float:
-    """A quarter of the smallest voxel edge: below it, no voxel is taken for its neighbour."""
-    return max(AFFINE_TOLERANCE_MM, min(geometry.spacing(image.affine)) / 4)
+    """A quarter of the smallest voxel edge: below it, no voxel is mistaken for its neighbour."""
+    return max(geometry.GRID_TOLERANCE_MM, min(geometry.spacing(image.affine)) / 4)
 
 
 def check_alignment(scan: Volume, mask: Volume) -> list[Remark]:
     """Remarks on a mask that does not lie on the voxels of its scan.
 
-    Up to 1e-3 mm apart is equal. Up to a quarter of the smallest voxel edge is a warning, as a
-    rounded quaternion gives it: the voxels are the same, and the scan's geometry is used.
+    Up to 1e-3 mm apart is equal. Up to a quarter of the smallest voxel edge, as from a rounded
+    quaternion, is a warning: the voxels are the same, and the scan's geometry is used.
     """
     if scan.shape != mask.shape:
         a, b = (" x ".join(map(str, image.shape)) for image in (mask, scan))
-        return [Remark("error", f"shape {a}, but the scan's is {b}", "Draw it on this scan again")]
-    apart = geometry.displacement_mm(mask.affine, scan.affine, scan.shape)
-    if apart <= AFFINE_TOLERANCE_MM:
+        return [Remark("error", f"shape {a}, but the scan's is {b}", "Annotate this scan again")]
+    apart = geometry.off_grid_mm(mask.affine, scan.affine, scan.shape)
+    if not apart:
         return []
     grave = not apart <= _tolerance(scan)  # NaN too
     return [
         Remark(
             "error" if grave else "warning",
             f"affine differs from the scan's by {apart:.3g} mm",
-            "Draw it on this scan again, or copy the scan's header"
+            "Annotate this scan again, or copy the scan's header"
             if grave
             else "Nothing to do; the scan's is used",
         )
@@ -199,7 +198,7 @@ def check_intensity(values: NDArray[Any], low: float, high: float) -> list[Remar
         remarks.append(
             Remark(
                 "warning",
-                f"{100 * brain:.1f} % of the voxels lie in 0..100 HU, where brain does",
+                f"only {100 * brain:.1f} % of the voxels lie in 0..100 HU, the range of brain",
                 "Look at the scan",
             )
         )
@@ -210,9 +209,9 @@ Voxels = dict[int, NDArray[np.intp]]
 
 
 def drawn_voxels(labels: DrawnPlanes) -> Voxels:
-    """Where labels are drawn: plane to voxel numbers in it, x running fastest.
+    """The labelled voxels: plane to voxel numbers in it, x running fastest.
 
-    Planes without a drawing are left out, so what follows costs no more than the bleeds are large.
+    Planes without a label are left out, so later checks cost time only for labelled voxels.
     """
     planes = {z: np.flatnonzero(_flat(plane) > 0) for z, plane in labels.planes.items()}
     return {z: voxels for z, voxels in planes.items() if voxels.size}
@@ -224,7 +223,7 @@ def _flat(plane: NDArray[Any]) -> NDArray[Any]:
 
 
 def plane_counts(labels: DrawnPlanes, drawn: Voxels) -> dict[int, NDArray[np.int64]]:
-    """Voxels of each class [EDH..SDH] in each drawn plane."""
+    """Voxels of each class [EDH..SDH] in each labelled plane."""
     return {
         z: np.bincount(_flat(labels.planes[z])[voxels], minlength=len(CLASSES))[1:]
         for z, voxels in drawn.items()
@@ -232,7 +231,7 @@ def plane_counts(labels: DrawnPlanes, drawn: Voxels) -> dict[int, NDArray[np.int
 
 
 def planes_in_air(values: NDArray[Any], drawn: Voxels) -> list[int]:
-    """Planes whose labels lie outside the head, as those of a flipped mask do, ascending.
+    """Planes whose labels lie outside the head, as in a flipped mask, ascending.
 
     `values` are HU [x, y, z] of the scan that the labels belong to.
     """
@@ -252,7 +251,7 @@ def check_in_air(planes: list[int]) -> list[Remark]:
     return [
         Remark(
             "warning",
-            f"most of what is drawn in slice {named} lies in air",
+            f"most labelled voxels of slice {named} lie in air",
             "Check that mask and scan are not flipped or shifted against each other",
         )
     ]

@@ -1,7 +1,7 @@
-"""Quality control: every case is looked at before it is used.
+"""Quality control: every case is checked before it is used.
 
-A shard of cases becomes three tables (`inspect_cases`); the shards are put together and the cases
-compared (`merge`); the gate lets usable cases pass (`gate`).
+`inspect_cases` makes three tables of a shard of cases; `mbhseg.inspect.inventory` joins the shards,
+compares the cases, and lets usable cases pass.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from mbhseg.imaging import geometry
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.nifti import PlaneReader, image_array, labels_of, voxel_ml
 from mbhseg.imaging.png import write_png
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect import checks
 from mbhseg.inspect.archive import Archive, CaseFiles
 from mbhseg.inspect.findings import Finding, findings_table
@@ -34,18 +35,19 @@ from mbhseg.inspect.thumbnails import thumbnail
 
 
 def inspect_cases(
-    archive: Archive, cases: Iterable[str], thumbnails: str | Path | None = None
+    archive: Archive, cases: Iterable[str], window: Window, thumbnails: str | Path | None = None
 ) -> Inventory:
-    """Look at some of the archive's cases, each alone.
+    """Check some of the archive's cases, each on its own.
 
-    What is wrong with a case becomes a finding, never an exception. Findings on the archive as a
-    whole come with its first case, so that over all shards they come once.
+    Faults of a case become findings, never exceptions. Findings on the archive as a whole come
+    with its first case, so that they appear once over all shards.
 
     Args:
         archive: the open archive.
         cases: ids of the cases.
+        window: of the thumbnails.
         thumbnails: folder for `<case>.png`, a picture of each case that has a readable scan;
-            made if missing. None makes none.
+            created if missing. None makes no pictures.
 
     Returns:
         The tables cases, slices and findings (see `mbhseg.inspect.inventory`), each with its
@@ -59,10 +61,10 @@ def inspect_cases(
         findings += [finding for finding in archive.findings if not finding.case]
     for case in cases:
         picture = None if thumbnails is None else Path(thumbnails) / f"{case}.png"
-        found = inspect_case(archive, case, picture)
-        rows.append(found.row)
-        counts += found.counts
-        findings += found.findings
+        inspected = inspect_case(archive, case, window, picture)
+        rows.append(inspected.row)
+        counts += inspected.counts
+        findings += inspected.findings
     table = findings_table(findings)
     return Inventory(
         with_status(pd.DataFrame(rows, columns=list(CASE_COLUMNS)), table),
@@ -80,7 +82,7 @@ class CaseInspection(NamedTuple):
 
 
 class _Drawing(NamedTuple):
-    """What one rater drew: voxels of each class by plane, a digest, labels, planes to look at."""
+    """One rater's mask: voxels of each class by plane, a digest, labels, suspect planes."""
 
     counts: dict[int, NDArray[np.int64]]
     digest: str
@@ -88,8 +90,10 @@ class _Drawing(NamedTuple):
     suspect: list[int]
 
 
-def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> CaseInspection:
-    """Look at one case; write its thumbnail to `picture` if given and the scan is readable."""
+def inspect_case(
+    archive: Archive, case: str, window: Window, picture: Path | None = None
+) -> CaseInspection:
+    """Check one case; write its thumbnail to `picture` if given and the scan is readable."""
     files = archive.cases[case]
     findings = [finding for finding in archive.findings if finding.case == case]
     row: dict[str, Any] = dict.fromkeys(CASE_COLUMNS, math.nan)
@@ -120,7 +124,7 @@ def inspect_case(archive: Archive, case: str, picture: Path | None = None) -> Ca
     )
     if picture is not None and scan is not None:
         labels, suspect = (shown.labels, shown.suspect) if shown else (None, ())
-        write_png(picture, thumbnail(image_array(scan), labels, suspect))
+        write_png(picture, thumbnail(image_array(scan), window, labels, suspect))
     return CaseInspection(row, counts, findings)
 
 
@@ -136,7 +140,7 @@ def _scan(archive: Archive, files: CaseFiles, findings: list[Finding]) -> nib.Ni
         findings.append(_failed(files.case, files.image, error))
         return None
     if scan.ndim != 3:
-        what = f"its shape {scan.shape} has not three axes"
+        what = f"its shape {scan.shape} is not of three axes"
         remedy = "Convert it again, as one volume"
         findings.append(Finding(files.case, files.image, "error", what, remedy))
         return None

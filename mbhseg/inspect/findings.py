@@ -1,4 +1,4 @@
-"""What quality control has to say about a case or a file."""
+"""Findings of quality control on a case or a file."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
@@ -12,9 +12,9 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 class Finding(NamedTuple):
     """One row of inventory/findings.tsv.
 
-    `case` is empty where the whole archive is meant, `file` (a member of the archive) where the
-    whole case is. An error makes the case unusable, a warning wants a look, an info is a fact
-    worth knowing. `what` and `remedy` are one line each.
+    `case` is empty if the finding is on the whole archive, `file` (a member of the archive) if it
+    is on the whole case. An error makes the case unusable, a warning should be looked at, an info
+    needs no action. `what` and `remedy` are one line each.
     """
 
     case: str
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
-    """One row a finding, sorted by case and file, the grave ones first; equal rows once."""
+    """One row per finding, sorted by case and file, the severe ones first; equal rows once."""
     ranked = sorted(
         set(findings), key=lambda f: (f.case, f.file, SEVERITIES.index(f.severity), f.what)
     )

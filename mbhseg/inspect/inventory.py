@@ -1,4 +1,4 @@
-"""The inventory of a data set: its shards put together, its cases compared, its gate."""
+"""The inventory of a data set: shards joined, cases compared, and the gate."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,12 +23,13 @@ _NAMED = 3  # errors in the gate's message
 class Inventory(NamedTuple):
     """The three tables of a data set, or of a shard of it.
 
-    `cases` has one row a case: spacing in mm, `voxel_ml` the volume of a voxel in ml, `orientation`
-    the sides that the voxel axes run to (nibabel's letters), `tilt_deg` and `shear_deg` as in
-    `mbhseg.imaging.geometry`, `classes` drawn by any rater, `status` ok, warning or excluded, and
-    `image_sha256` of the voxels. What could not be read is 0, empty or missing.
-    `slices` has the voxels of each class for each rater and plane with a drawing.
-    `findings` has one row a finding.
+    `cases` has one row per case: spacing in mm, `voxel_ml` the volume of a voxel in ml,
+    `orientation` the sides that the voxel axes run to (nibabel's letters), `tilt_deg` and
+    `shear_deg` as in `mbhseg.imaging.geometry`, `classes` annotated by any rater, `status` ok,
+    warning or excluded, and `image_sha256` of the voxels. What could not be read is 0, empty or
+    missing.
+    `slices` has the voxels of each class per rater and labelled slice.
+    `findings` has one row per finding.
     """
 
     cases: pd.DataFrame
@@ -48,22 +49,22 @@ def with_status(cases: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def merge(shards: Iterable[Inventory]) -> Inventory:
-    """Put the shards together and compare their cases.
+    """Join the shards and compare their cases.
 
     Adds findings on patients with several scans, scans that are the same voxel for voxel, scans
-    that lie another way than most, and classes that nobody drew. Does not depend on how the cases
-    were cut into shards.
+    whose orientation differs from most, and classes that no rater annotated. Does not depend on
+    how the cases were split into shards.
     """
     shards = list(shards)
     cases = _stacked([shard.cases for shard in shards], ["case"])
     slices = _stacked([shard.slices for shard in shards], ["case", "rater", "slice"])
-    found = [
+    all_findings = [
         Finding(*row)
         for shard in shards
         for row in shard.findings[list(Finding._fields)].itertuples(index=False, name=None)
     ]
-    found += [*_several_scans(cases), *_duplicates(cases), *_other_way(cases)]
-    findings = findings_table([*found, *_absent_classes(cases)])
+    all_findings += [*_several_scans(cases), *_duplicates(cases), *_other_way(cases)]
+    findings = findings_table([*all_findings, *_absent_classes(cases)])
     return Inventory(with_status(cases, findings), slices, findings)
 
 
@@ -112,7 +113,7 @@ def _absent_classes(cases: pd.DataFrame) -> Iterable[Finding]:
     drawn = {key for classes in cases["classes"] for key in classes.split(",")}
     for c in FOREGROUND:
         if c.key not in drawn:
-            remedy = "Add cases that have it; no network can learn it here, and no score be given"
+            remedy = "Add cases that have it; it can be neither learned nor scored without"
             yield Finding("", "", "warning", f"no case with {c.name} ({c.key})", remedy)
 
 
@@ -121,8 +122,8 @@ def gate(
 ) -> pd.DataFrame:
     """The rows of usable cases.
 
-    With `on_error` fail, an error in any case stops here; with exclude, such cases are left out.
-    `where` is the findings table on disk, written before, which the message points to.
+    With `on_error` fail, an error in any case raises; with exclude, such cases are left out.
+    `where` is the findings table on disk, which the message names.
 
     Raises InputError if there are errors and `on_error` is fail, or if no case is left; ValueError
     for another `on_error`.
@@ -137,9 +138,9 @@ def gate(
     more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
     if len(errors) and on_error == "fail":
         problem = f"{len(errors)} error{'s' * (len(errors) > 1)} in the data: {named}{more}"
-        raise InputError(where, problem, "Mend the data, or set qc.on_error: exclude")
+        raise InputError(where, problem, "Fix the data, or set qc.on_error: exclude")
     usable = cases[cases["status"] != "excluded"].reset_index(drop=True)
     if usable.empty:
         problem = f"no case is usable: {named}{more}"
-        raise InputError(where, problem, "Mend the data, or choose another data set")
+        raise InputError(where, problem, "Fix the data, or choose another data set")
     return usable

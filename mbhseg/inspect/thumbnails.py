@@ -1,4 +1,4 @@
-"""Small pictures of a case, for a look at what quality control found."""
+"""Small pictures of a case, to look at the findings of quality control."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,28 +13,31 @@ from mbhseg.imaging.drawn_planes import DrawnPlanes
 from mbhseg.imaging.windows import Window, to_grey
 
 TILE, ROWS, COLUMNS = 128, 3, 4
-BRAIN = Window("brain", 40, 80)
 
 
 def thumbnail(
-    volume: NDArray[Any], labels: DrawnPlanes | None = None, wanted: Iterable[int] = ()
+    volume: NDArray[Any],
+    window: Window,
+    labels: DrawnPlanes | None = None,
+    wanted: Iterable[int] = (),
 ) -> NDArray[np.uint8]:
-    """Twelve numbered planes of a scan in the brain window, labels in colour.
+    """Twelve numbered planes of a scan in `window`, labels in colour.
 
     Args:
         volume: HU [x, y, z]; NaN is shown black.
+        window: of the grey.
         labels: of the same shape, or None.
-        wanted: planes to show in any case, the first twelve of them; the others spread evenly.
+        wanted: planes to show first, at most twelve; the others are spread evenly.
 
     Returns:
-        uint8 RGB [384, 512, 3], four tiles a row. Each tile is as wide as it is high, whatever
-        the matrix. Fewer planes than tiles leave tiles black.
+        uint8 RGB [384, 512, 3], four tiles per row. Tiles are square for any matrix. Fewer planes
+        than tiles leave tiles black.
     """
     sheet = np.zeros((ROWS * TILE, COLUMNS * TILE, 3), np.uint8)
     for tile, z in enumerate(shown_planes(volume.shape[2], wanted)):
         row, column = divmod(tile, COLUMNS)
         place = np.s_[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
-        grey = _grey(volume[:, :, z])
+        grey = _grey(volume[:, :, z], window)
         sheet[place] = grey[..., np.newaxis]
         if labels is not None and z in labels.planes:
             small = _small_labels(labels.planes[z])
@@ -55,15 +58,15 @@ def shown_planes(count: int, wanted: Iterable[int] = ()) -> list[int]:
     return sorted(chosen + far[: tiles - len(chosen)])
 
 
-def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
+def _grey(plane: NDArray[Any], window: Window) -> NDArray[np.uint8]:
     """A plane [x, y] as a tile in display orientation."""
     if plane.dtype.kind == "f":
-        plane = np.nan_to_num(plane, nan=BRAIN.low, posinf=BRAIN.high, neginf=BRAIN.low)
-    return resize_image(np.ascontiguousarray(to_display(to_grey(plane, BRAIN))), TILE)
+        plane = np.nan_to_num(plane, nan=window.low, posinf=window.high, neginf=window.low)
+    return resize_image(np.ascontiguousarray(to_display(to_grey(plane, window))), TILE)
 
 
 def _small_labels(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels of a plane [x, y] as a tile in display orientation; the smallest bleed stays."""
+    """Labels of a plane [x, y] as a tile in display orientation; even a single voxel stays."""
     small = np.zeros((TILE, TILE), np.uint8)
     x, y = np.nonzero(plane > 0)
     small[x * TILE // plane.shape[0], y * TILE // plane.shape[1]] = plane[x, y]

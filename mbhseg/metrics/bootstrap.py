@@ -1,8 +1,8 @@
 """Confidence intervals by resampling patients, for means over cases and their differences.
 
-The scans of one patient are not independent, so patients are drawn, each with all of its cases.
-Intervals are expanded percentile intervals (Hesterberg, Am Stat 2015): plain percentiles are too
-narrow for few patients by about what the t distribution and n/(n-1) make up for.
+The scans of one patient are not independent, so patients are resampled, each with all its cases.
+Intervals are expanded percentile intervals (Hesterberg, Am Stat 2015): with few patients, plain
+percentiles are too narrow by about the factor that the t distribution and n/(n-1) correct.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean (or a difference of means) with the limits of its interval, and what it rests on.
+    """A mean (or a difference or ratio of means) with its interval and its numbers of cases.
 
     Without values `estimate` is NaN; with fewer than two patients the limits are NaN.
     """
@@ -29,16 +29,16 @@ class Interval(NamedTuple):
 
 
 class Resampling:
-    """Fixed draws of patients: every mean taken from it sees the same draws.
+    """Bootstrap samples of patients, the same for every mean that is taken from this object.
 
-    This pairs runs: the difference of two runs is taken draw by draw. `patients` [cases] names
-    the patient of each case; the draws depend on the number of patients and the seed only.
+    So runs are paired: the difference of two runs is taken sample by sample. `patients` [cases]
+    names the patient of each case; the samples depend on the number of patients and the seed only.
     """
 
     def __init__(self, patients: NDArray[np.str_], draws: int = DRAWS, seed: int = 0) -> None:
         self._names, self._patient = np.unique(patients, return_inverse=True)
         self.n_patients = len(self._names)
-        self._weights = np.zeros((draws, self.n_patients))  # how often each draw has each patient
+        self._weights = np.zeros((draws, self.n_patients))  # times a sample holds a patient
         if self.n_patients:
             rng = np.random.default_rng(seed)
             shares = np.full(self.n_patients, 1 / self.n_patients)
@@ -50,18 +50,18 @@ class Resampling:
         return sums
 
     def weights(self, patients: NDArray[np.str_]) -> NDArray[np.float64]:
-        """How often each draw has each of n rows, [draws, n], from the rows' patients [n].
+        """How often each sample holds each of n rows, [draws, n], from the rows' patients [n].
 
-        For statistics that are no means. The patients must be among those that are drawn.
+        For statistics other than means. The patients must be among those of this object.
         """
         return self._weights[:, np.searchsorted(self._names, patients)]
 
     def contributing(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Number of patients with a value, by column: [k]."""
+        """Number of patients with a value, per column: [k]."""
         return (self._per_patient(~np.isnan(values)) > 0).sum(axis=0)
 
     def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean over the cases of each draw, [draws, k] from [cases, k]; NaN where it has none."""
+        """Mean over the cases of each sample, [draws, k] from [cases, k]; NaN without a value."""
         totals = self._weights @ self._per_patient(np.nan_to_num(values))
         counts = self._weights @ self._per_patient(~np.isnan(values))
         with np.errstate(invalid="ignore"):
@@ -88,7 +88,7 @@ class Resampling:
         """The intervals of mean(over) / mean(under), column by column, on the same patients.
 
         Both are [cases, k] with the same case in each row; n counts the smaller side. NaN where
-        the mean below is 0 or unknown; draws where it is are left out.
+        the denominator is 0 or NaN; samples where it is are left out.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             estimates = means_of(over) / means_of(under)
@@ -100,7 +100,7 @@ class Resampling:
     def macro_interval(self, values: NDArray[np.float64], level: float = LEVEL) -> Interval:
         """The interval of the mean of the column means; columns without a value are left out.
 
-        Draws that lack a column altogether are left out too, as their mean would be of other
+        Samples without a value in some column are left out too, as their mean would be of other
         classes. n is that of the rarest column.
         """
         known = values[:, ~np.isnan(values).all(axis=0)]
@@ -119,7 +119,7 @@ class Resampling:
         """The interval of the difference of two macro means, and both means, on the same patients.
 
         Both are [cases, k] with the same case in each row, and NaN in the same places. Columns
-        without a value, and draws that lack a column, are left out as in `macro_interval`.
+        without a value, and samples that lack a column, are left out as in `macro_interval`.
         """
         known = ~np.isnan(first).all(axis=0)
         one, two = first[:, known], second[:, known]
@@ -163,9 +163,9 @@ def means_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def percentile_interval(
     draws: NDArray[np.float64], n_patients: int, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Limits from the draws of a statistic, [draws], expanded for the number of patients.
+    """Limits from a statistic of each sample, [draws], expanded for the number of patients.
 
-    Draws that are NaN are left out. NaN for fewer than two patients.
+    NaN values are left out. NaN for fewer than two patients.
     """
     known = draws[~np.isnan(draws)]
     if n_patients < 2 or not known.size:

@@ -1,7 +1,7 @@
-"""Scores of cases: what each row of a score table contributes, meaned within its case.
+"""Scores per case: the rows of a score table, averaged within each case.
 
-This is the step between the tables of pairs and everything over cases: means, intervals, ratios
-and differences of runs. A case with many pairs of raters weighs as much as one with a single pair.
+Everything over cases starts from these: means, intervals, ratios and differences of runs. A case
+with many pairs of raters weighs as much as one with a single pair.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ SHARES = ("dice_nnunet", "dice_present", *NSD, *F1)  # 0 to 1, higher is better,
 
 
 class CaseTable(NamedTuple):
-    """Scores of cases, one row a case, sorted, so that tables of the same cases line up.
+    """Scores per case, one row per case, sorted, so that rows of equal sets of cases correspond.
 
     `values` has the cases as index and (score, class) as columns, NaN where a case has no such
     score; `patients` names the patient of each case, [cases].
@@ -48,14 +48,14 @@ class CaseTable(NamedTuple):
 
 
 def row_scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """The scores of `SCORES` that each row of a score table counts for, NaN where it does not.
+    """What each row of a score table contributes to each of `SCORES`, NaN for nothing.
 
     - dice_nnunet: where either side holds the class; dice_present: where the reference does;
-    - sensitivity: 1 or 0, whether a class that the reference holds is found at all;
-    - specificity: 1 or 0, whether one that it lacks is spared; spurious_ml_mean the candidate's
-      volume there;
+    - sensitivity, where the reference holds the class: 1 if the candidate holds it too, else 0;
+    - specificity, where the reference lacks it: 1 if the candidate lacks it too, else 0;
+      spurious_ml_mean: the candidate's volume there;
     - nsd_*, hd95_mm, lesion_f1_*: as in the row; hd95_both_mm only where both hold the class.
-    A table of overlap columns only gives `OVERLAP_SCORES`.
+    A table with overlap columns only gives `OVERLAP_SCORES`.
     """
     present = rows["reference_voxels"] > 0
     found = (rows["candidate_voxels"] > 0).astype(float)
@@ -73,7 +73,7 @@ def row_scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def case_table(rows: pd.DataFrame) -> CaseTable:
-    """Mean over the pairs of each case and class, of rows in any order."""
+    """Scores averaged over the pairs of each case and class; the order of the rows is free."""
     ordered = rows.sort_values(["case", "candidate", "reference"], kind="stable")
     scores = row_scores(ordered)
     means = scores.groupby([ordered["case"], ordered["class"]], sort=True).mean()

@@ -1,4 +1,4 @@
-"""The part of a volume that a score has to look at."""
+"""The part of a volume that a score has to read."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ Box = tuple[slice, slice, slice]
 
 
 def bounding_box(mask: NDArray[Any]) -> Box:
-    """The smallest box of a volume [x, y, z] that holds all that is not 0 (or False).
+    """The smallest box of a volume [x, y, z] that holds all voxels other than 0 (or False).
 
-    A volume without such a voxel gives the empty box at the origin.
+    A volume of zeros gives the empty box at the origin.
     """
     over_x = (mask != 0).any(axis=0)
     profiles = (mask != 0).any(axis=(1, 2)), over_x.any(axis=1), over_x.any(axis=0)
-    found = [np.flatnonzero(profile) for profile in profiles]
-    bounds = [(int(n[0]), int(n[-1]) + 1) if n.size else (0, 0) for n in found]
+    inside = [np.flatnonzero(profile) for profile in profiles]
+    bounds = [(int(n[0]), int(n[-1]) + 1) if n.size else (0, 0) for n in inside]
     x, y, z = (slice(*bound) for bound in bounds)
     return x, y, z

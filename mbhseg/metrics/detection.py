@@ -1,7 +1,7 @@
-"""Does a case hold the class at all: AUC, AP and Brier score of one number a case.
+"""Whether a case holds the class at all: AUC, AP and Brier score of one number per case.
 
-The number is fixed beforehand: the largest probability of the class in the case; where there are no
-probabilities (raters, other systems), the volume that was drawn, in ml.
+The number is fixed in advance: the largest probability of the class in the case; without
+probabilities (raters, other systems), the labelled volume in ml.
 """
 
 from typing import Any
@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 def auc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
     """Area under the ROC curve for each row of weights: [draws] from [draws, n].
 
-    The weighted share of pairs of a positive and a negative of n cases where the positive's score
-    is higher, ties counting half. NaN for weights that leave no positive or no negative.
+    The weighted share of pairs of a positive and a negative case in which the positive scores
+    higher, ties counting half. NaN for weights that leave no positive or no negative.
     """
     up, down = weights[:, positive], weights[:, ~positive]
     above = np.sign(scores[positive][:, None] - scores[~positive][None, :]) / 2 + 0.5
@@ -46,18 +46,19 @@ def average_precision(scores: Floats, positive: NDArray[np.bool_], weights: Floa
 
 
 def brier(probabilities: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    """Mean squared difference of probability and truth for each row of weights."""
+    """Mean squared difference of probability and truth for each row of weights: [draws]."""
     with np.errstate(invalid="ignore"):
         return weights @ (probabilities - positive) ** 2 / weights.sum(axis=1)
 
 
 def detection_summary(rows: pd.DataFrame, resampling: Resampling) -> dict[str, Any]:
-    """How well one score finds the cases whose reference holds the class, from its score rows.
+    """How well one score detects the cases whose reference holds the class, from its score rows.
 
-    `score` is `max_probability` if every row has one, else `candidate_ml`; `brier` then is that
-    of the call itself, 0 or 1. A case weighs the same however many pairs it has; n_positive and
-    n_negative are rows. `intervals` are by patients; with few cases of one kind they are rough,
-    and an AUC of 1 has none above or below. No rows, or one kind only, give NaN.
+    `score` is `max_probability` if every row has one, else `candidate_ml`, for which `brier` is of
+    the prediction 0 or 1 (any volume). All cases weigh the same, however many pairs they have;
+    n_positive and n_negative count rows. `intervals` resample patients; they are rough with few
+    positive or few negative cases, and of no width for an AUC of 1. No rows, or rows of one kind
+    only, give NaN.
     """
     positive = (rows["reference_voxels"] > 0).to_numpy(bool)
     known = bool(len(rows)) and bool(rows[PROBABILITY].notna().all())
@@ -83,6 +84,6 @@ def detection_summary(rows: pd.DataFrame, resampling: Resampling) -> dict[str, A
             summary[name], intervals[name] = float("nan"), [float("nan")] * 2
             continue
         summary[name] = float(function(given, positive, shares[None])[0])
-        drawn = function(given, positive, draws)
-        intervals[name] = list(percentile_interval(drawn, n_patients))
+        sampled = function(given, positive, draws)
+        intervals[name] = list(percentile_interval(sampled, n_patients))
     return {**summary, "intervals": intervals}

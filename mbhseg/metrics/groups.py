@@ -1,6 +1,6 @@
 """A candidate against several raters as a group: generalised energy distance and soft Dice.
 
-Both follow from the counts of pairs, so they need no volume again.
+Both follow from the voxel counts of pairs, so no volume is read again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Counts(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A candidate and the raters it is held against, by their names in the tables."""
+    """A candidate and the raters it is compared with, by their names in the tables."""
 
     candidate: str
     reference: str
@@ -42,27 +42,27 @@ class Group(NamedTuple):
 
 
 def groups_of(candidates: Sequence[str], raters: Sequence[str]) -> list[Group]:
-    """The groups of a case: who is held against whom.
+    """The groups of a case: who is compared with whom.
 
-    Each candidate against all raters (`raters`) and, with two raters or more, against all but one
-    (`raters-without-rater<k>`), as the one left out is too: rater against the others is what to
-    read the candidate beside.
+    Each candidate with all raters (`raters`) and, with two raters or more, with all but one
+    (`raters-without-rater<k>`). The rater left out is compared with the same others: this is the
+    level of a human reader for the candidate's score.
     """
-    found = [Group(candidate, RATERS, raters) for candidate in candidates]
+    groups = [Group(candidate, RATERS, raters) for candidate in candidates]
     for left_out in raters if len(raters) > 1 else ():
         others = [rater for rater in raters if rater != left_out]
-        found += [
+        groups += [
             Group(candidate, RATERS_WITHOUT + left_out, others)
             for candidate in (*candidates, left_out)
         ]
-    return found
+    return groups
 
 
 def ged(to_raters: Sequence[Counts], among_raters: Sequence[Counts]) -> float:
     """Squared generalised energy distance of one candidate to the raters, for one class.
 
-    2 E d(candidate, rater) - E d(rater, rater'), d = 1 - IoU (Kohl et al., NeurIPS 2018), the
-    second mean over all ordered pairs, each rater with itself (distance 0) among them.
+    2 E d(candidate, rater) - E d(rater, rater'), d = 1 - IoU (Kohl et al., NeurIPS 2018); the
+    second mean is over all ordered pairs, including each rater with itself (distance 0).
     `among_raters` holds the ordered pairs of two different raters.
     """
     between = float(np.mean([counts.distance for counts in to_raters]))
@@ -71,9 +71,9 @@ def ged(to_raters: Sequence[Counts], among_raters: Sequence[Counts]) -> float:
 
 
 def soft_dice(to_raters: Sequence[Counts]) -> float:
-    """Dice of a mask and the share of the raters who chose the class; NaN if all are empty.
+    """Dice of a mask and the share of raters who chose the class; NaN if all are empty.
 
-    2 sum min(p, f) / sum (p + f) over voxels, which for a mask p is a matter of mean counts.
+    2 sum min(p, f) / sum (p + f) over voxels; for a binary mask p it follows from mean counts.
     """
     reference, candidate, intersection = np.mean(to_raters, axis=0)
     total = reference + candidate
@@ -81,10 +81,10 @@ def soft_dice(to_raters: Sequence[Counts]) -> float:
 
 
 def group_rows(rows: Iterable[ScoreRow], groups: Iterable[Group]) -> list[ScoreRow]:
-    """Rows of `COLUMNS` for one case, six a group, from the rows of all its pairs.
+    """Rows of `COLUMNS` for one case, six per group, from the rows of all its pairs.
 
-    `rows` hold each candidate against each rater of its group, and every two of these raters both
-    ways round. Raises KeyError if one is missing.
+    `rows` hold each candidate against each rater of its group, and every pair of these raters in
+    both orders. Raises KeyError if one is missing.
     """
     counts: dict[tuple[str, str, str], Counts] = {}
     names: Mapping[str, str] = {}
@@ -93,11 +93,11 @@ def group_rows(rows: Iterable[ScoreRow], groups: Iterable[Group]) -> list[ScoreR
         counts[row["candidate"], row["reference"], row["class"]] = Counts(
             row["reference_voxels"], row["candidate_voxels"], row["intersection"]
         )
-    found: list[ScoreRow] = []
+    scored: list[ScoreRow] = []
     for group, key in product(groups, SCORED_CLASSES):
         to_raters = [counts[group.candidate, rater, key] for rater in group.raters]
         among = [counts[a, b, key] for a in group.raters for b in group.raters if a != b]
-        found.append(
+        scored.append(
             {
                 **names,
                 "candidate": group.candidate,
@@ -108,4 +108,4 @@ def group_rows(rows: Iterable[ScoreRow], groups: Iterable[Group]) -> list[ScoreR
                 "soft_dice": soft_dice(to_raters),
             }
         )
-    return found
+    return scored

@@ -1,6 +1,6 @@
-"""Slice-wise figures for readers of older reports, which score planes and not cases.
+"""Slice-wise scores, for comparison with older reports, which score slices and not cases.
 
-They are computed from confusion matrices of planes, [n, 6, 6] (`overlap.plane_confusions`).
+They are computed from the confusion matrices of slices, [n, 6, 6] (`overlap.plane_confusions`).
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from mbhseg.metrics.overlap import class_counts, dice
 
 
 def dice_coef_multiclass(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The legacy `dice_coef_multiclass` of each plane, on hard labels: [n].
+    """The reference project's `dice_coef_multiclass` of each slice, on hard labels: [n].
 
     It sums over height, width and all classes, background included, before it divides, so on
     one-hot labels it is the share of pixels whose label agrees: about .99 for an empty mask.
-    A plane without pixels gives NaN.
+    A slice without pixels gives NaN.
     """
     agreeing = np.trace(confusions, axis1=-2, axis2=-1).astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -25,14 +25,14 @@ def dice_coef_multiclass(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def dice_pooled(confusions: NDArray[np.int64]) -> dict[str, float]:
-    """Dice per class of all planes taken as one volume; NaN where no plane holds the class."""
+    """Dice per class of all slices taken as one volume; NaN where no slice holds the class."""
     return {
         key: float(dice(*counts)) for key, counts in class_counts(confusions.sum(axis=0)).items()
     }
 
 
 def dice_drawn_slices(confusions: NDArray[np.int64]) -> dict[str, tuple[float, int]]:
-    """Mean Dice per class over the n planes where the reference holds it, with n; NaN for n 0."""
+    """Mean Dice per class over the n slices where the reference holds it, with n; NaN for n 0."""
     scores: dict[str, tuple[float, int]] = {}
     for key, (reference, candidate, intersection) in class_counts(confusions).items():
         drawn = reference > 0
@@ -42,9 +42,9 @@ def dice_drawn_slices(confusions: NDArray[np.int64]) -> dict[str, tuple[float, i
 
 
 def legacy_scores(confusions: NDArray[np.int64]) -> dict[str, Any]:
-    """The legacy figures of n planes: [n, 6, 6] to a dictionary of means.
+    """The slice-wise scores of n slices: [n, 6, 6] to a dictionary of means.
 
-    `dice_coef_multiclass` is the mean over planes; `dice_pooled` and `dice_drawn_slices` hold
+    `dice_coef_multiclass` is the mean over slices; `dice_pooled` and `dice_drawn_slices` hold
     the classes, `any`, and as `macro` the mean over the classes EDH..SDH that have a value.
     """
     pooled = dice_pooled(confusions)

@@ -1,4 +1,4 @@
-"""Lesion-wise sensitivity and false positives a scan, over cases and by size of the lesion."""
+"""Lesion-wise sensitivity and false positives per scan, over cases and by lesion size."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from mbhseg.metrics.lesions import RULES, STRATA
 def lesion_summary(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
     """Rates of one class by rule (`any`, `iou`) and stratum (`all` and those of `STRATA`).
 
-    n_reference, n_found and n_false are sums over all rows. `sensitivity` is the lesions found
-    over those there, `false_per_scan` the false ones in a scan; both from means within a case
-    first, so that cases weigh the same however many raters they have. `intervals` are by patients.
-    A stratum without lesions has a sensitivity of NaN, no rows give NaN throughout.
+    n_reference, n_found and n_false are sums over all rows. `sensitivity` is the found lesions
+    over the reference's, `false_per_scan` the number of false lesions per scan; both are averaged
+    within a case first, so that cases weigh the same however many raters they have. `intervals`
+    resample patients. A stratum without lesions has a sensitivity of NaN, no rows give NaN.
     """
     strata = {"all": "", **{stratum: f"_{stratum}" for stratum in STRATA}}
     columns = {
@@ -30,11 +30,11 @@ def lesion_summary(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict
     wanted = list(dict.fromkeys(column for names in columns.values() for column in names))
     sums = rows[wanted].sum()
     by_case = rows[wanted].astype(np.float64).groupby(rows["case"], sort=True).mean()
-    found, there, false = (
+    found, present, false = (
         by_case[[names[n] for names in columns.values()]].to_numpy(np.float64) for n in range(3)
     )
-    there_only = np.where(there > 0, there, np.nan)  # patients without a lesion say nothing
-    sensitivity = resampling.ratio_intervals(np.where(there > 0, found, np.nan), there_only)
+    present_only = np.where(present > 0, present, np.nan)  # patients without a lesion do not count
+    sensitivity = resampling.ratio_intervals(np.where(present > 0, found, np.nan), present_only)
     per_scan = resampling.mean_intervals(false)
     summary: dict[str, dict[str, Any]] = {rule: {} for rule in RULES}
     for n, ((rule, name), names) in enumerate(columns.items()):

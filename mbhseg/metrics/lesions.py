@@ -1,4 +1,4 @@
-"""Lesion-wise scores: connected components found, missed and invented."""
+"""Lesion-wise scores: connected components that are found, missed or false."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from mbhseg.classes import ANY, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, Labels
 from mbhseg.metrics.crops import Box, bounding_box
 
 IOU_THRESHOLD = 0.1
@@ -26,7 +26,7 @@ COLUMNS = (
 class Lesions(NamedTuple):
     """The 26-connected components of one mask, numbered from 1.
 
-    `labels` int32: the number of each voxel of the part `box` of the volume, 0 outside lesions;
+    `labels` int32: the component of each voxel within `box`, a part of the volume, 0 for none;
     `voxels` int64 [n]: the sizes of the components.
     """
 
@@ -35,7 +35,7 @@ class Lesions(NamedTuple):
     voxels: NDArray[np.int64]
 
     def part(self, box: Box) -> NDArray[np.int32]:
-        """The numbers in a part of the volume that lies within `box`."""
+        """`labels` of a part of the volume that must lie within the own box."""
         pairs = zip(self.box, box, strict=True)
         return self.labels[tuple(slice(b.start - a.start, b.stop - a.start) for a, b in pairs)]
 
@@ -55,13 +55,13 @@ def lesions_of(mask: NDArray[np.bool_]) -> Lesions:
     return Lesions(labels.astype(np.int32, copy=False), box, voxels)
 
 
-def lesions_by_class(labels: NDArray[np.uint8]) -> dict[str, Lesions]:
+def lesions_by_class(labels: Labels) -> dict[str, Lesions]:
     """Components of EDH..SDH and of any hemorrhage in a label volume [x, y, z]."""
     bleed = bounding_box(labels)
     crop = np.ascontiguousarray(labels[bleed])
     masks = {c.key: crop == c.label for c in FOREGROUND} | {ANY: crop != 0}
-    found = {key: lesions_of(mask) for key, mask in masks.items()}
-    return {key: lesions._replace(box=_moved(lesions.box, bleed)) for key, lesions in found.items()}
+    inside = {key: lesions_of(mask) for key, mask in masks.items()}
+    return {key: each._replace(box=_moved(each.box, bleed)) for key, each in inside.items()}
 
 
 def _moved(box: Box, by: Box) -> Box:
@@ -89,7 +89,7 @@ def overlaps(
 
 
 def match_any(reference: Lesions, candidate: Lesions) -> Matches:
-    """Lesions that share a voxel at least with the other side; one may match several."""
+    """Lesions that share at least one voxel with the other side; one may match several."""
     first, second, _ = overlaps(reference, candidate)
     return _matches(reference, candidate, first, second)
 
@@ -97,8 +97,7 @@ def match_any(reference: Lesions, candidate: Lesions) -> Matches:
 def match_iou(reference: Lesions, candidate: Lesions, threshold: float = IOU_THRESHOLD) -> Matches:
     """Lesions matched one to one with an IoU of at least `threshold`.
 
-    Of all such matchings the one with the most pairs is taken, among equals the one with the
-    largest sum of IoU.
+    The matching has the most pairs possible, and among those the largest sum of IoU.
     """
     first, second, shared = overlaps(reference, candidate)
     iou = shared / (reference.voxels[first] + candidate.voxels[second] - shared)
@@ -106,7 +105,7 @@ def match_iou(reference: Lesions, candidate: Lesions, threshold: float = IOU_THR
     rows, i = np.unique(first[close], return_inverse=True)
     columns, j = np.unique(second[close], return_inverse=True)
     gain = np.zeros((len(rows), len(columns)))
-    gain[i, j] = 1 + iou[close] / (len(rows) + 1)  # one pair more outweighs all IoU
+    gain[i, j] = 1 + iou[close] / (len(rows) + 1)  # one more pair outweighs all IoU
     row, column = linear_sum_assignment(gain, maximize=True)
     paired = gain[row, column] > 0
     return _matches(reference, candidate, rows[row[paired]], columns[column[paired]])
@@ -130,9 +129,9 @@ def lesion_scores(reference: Lesions, candidate: Lesions, voxel_ml: float) -> di
 
     A reference lesion is found, and a candidate lesion is true, under the rule `any` if it
     shares a voxel with the other side, under `iou` if it has its own partner (`match_iou`).
-    Missed are lesions_reference - lesions_found. F1 is 2 found / (2 found + missed + false);
-    both sides without a lesion give NaN, one of them 0. Strata go by a lesion's own volume:
-    the reference's for reference and found, the candidate's for false.
+    Missed are lesions_reference - lesions_found. F1 is 2 found / (2 found + missed + false): NaN
+    if both sides have no lesion, 0 if one has none. The stratum is that of the lesion's own
+    volume: of the reference lesion for reference and found, of the candidate lesion for false.
     """
     reference_strata = stratum_of(reference.voxels * voxel_ml)
     candidate_strata = stratum_of(candidate.voxels * voxel_ml)

@@ -1,10 +1,10 @@
 """The scores of the MBH-Seg25 organisers' tool, for comparison with challenge entries only.
 
-They set a group of raters against a group of predictions. Two versions of the tool exist: `v3`
-is its last, `v1` the one that most entries carried. Its faults are kept, because its numbers
-compare only with their like: a false-positive class costs nothing in Dice, GED takes every
-predicted class for class 1, and a class absent from both sides counts as an IoU of 0. No model
-may be selected on these scores.
+They compare a group of raters with a group of predictions. Two versions of the tool exist: `v3`
+is the last, `v1` the one that most entries used. Its faults are kept, because its scores are
+comparable only with the same tool's scores: a false-positive class costs nothing in Dice, GED
+takes every predicted class for class 1, and a class absent from both sides counts as an IoU of 0.
+No model may be selected on these scores.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from mbhseg.classes import CLASSES
+from mbhseg.classes import N_LABELS, Labels
 
 VERSIONS = ("v1", "v3")
 SOFT_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
-FREE_VOXELS = 100  # v3: false positives forgiven, in part, where a rater drew nothing
+FREE_VOXELS = 100  # v3: false positives tolerated, in part, where a rater labelled nothing
 COLUMNS = (
     *(
         f"organisers_{version}_{name}"
@@ -28,9 +28,6 @@ COLUMNS = (
     "organisers_dice_soft",
 )
 _EPSILON = 1e-8
-_N = len(CLASSES)
-
-Labels = NDArray[np.uint8]
 
 
 class Groups(NamedTuple):
@@ -45,18 +42,18 @@ class Groups(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a version of the tool derives from the raters of a case before it scores."""
+    """How a version of the tool scores a case, which depends on the case's raters."""
 
     multiclass: bool
     n_classes: int
     skip_background: bool
-    forgiving: bool  # towards few false positives where a rater drew nothing
+    forgiving: bool  # of few false positives where a rater labelled nothing
 
 
 def group(raters: Sequence[Labels], predictions: Sequence[Labels], background: int = 0) -> Groups:
-    """Reduce label volumes uint8 of one shape; ValueError without a rater or a prediction.
+    """Reduce uint8 label volumes of one shape; ValueError without a rater or a prediction.
 
-    `background` counts voxels that were left out before, all of them 0 in every volume.
+    `background` counts voxels already left out, which are 0 in every volume.
     """
     if not len(raters) or not len(predictions):
         raise ValueError("the scores need at least one rater and one prediction")
@@ -64,22 +61,22 @@ def group(raters: Sequence[Labels], predictions: Sequence[Labels], background: i
     drawn = flat[0] != 0
     for volume in flat[1:]:
         drawn |= volume != 0
-    found = np.flatnonzero(drawn)
-    kept = np.stack([volume[found] for volume in flat])
-    left_out = len(drawn) - len(found) + background
+    labelled = np.flatnonzero(drawn)
+    kept = np.stack([volume[labelled] for volume in flat])
+    left_out = len(drawn) - len(labelled) + background
     return Groups(kept[: len(raters)], kept[len(raters) :], left_out)
 
 
 def confusion_of(first: Labels, second: Labels, background: int) -> NDArray[np.int64]:
     """Voxel counts [6, 6] of whole volumes: labels of `first` by labels of `second`."""
-    counts = np.bincount(first.astype(np.int64) * _N + second, minlength=_N * _N)
+    counts = np.bincount(first.astype(np.int64) * N_LABELS + second, minlength=N_LABELS**2)
     counts[0] += background
-    return counts.reshape(_N, _N).astype(np.int64, copy=False)
+    return counts.reshape(N_LABELS, N_LABELS).astype(np.int64, copy=False)
 
 
 def rules_of(groups: Groups, version: str) -> Rules:
     """The rules of `v1` or `v3` for one case; they depend on the raters only."""
-    counts = np.stack([np.bincount(labels, minlength=_N) for labels in groups.raters])
+    counts = np.stack([np.bincount(labels, minlength=N_LABELS) for labels in groups.raters])
     counts[:, 0] += groups.background
     drawn = [int(label) for label in np.flatnonzero(counts.sum(axis=0))]
     skip_background = bool(counts[:, 0].sum() > 0.5 * counts.sum())
@@ -87,14 +84,14 @@ def rules_of(groups: Groups, version: str) -> Rules:
         multiclass = drawn not in ([0], [1], [0, 1])
         return Rules(multiclass, max(drawn, default=0) + 1, skip_background, False)
     if version == "v3":
-        return Rules(True, _N, skip_background, True)
+        return Rules(True, N_LABELS, skip_background, True)
     raise ValueError(f"version {version!r} is not one of {', '.join(VERSIONS)}")
 
 
 def pair_dice(counts: NDArray[np.int64], rules: Rules) -> float:
-    """The tool's Dice of one prediction for one rater, from counts [6, 6], rater by prediction.
+    """The tool's Dice of one prediction and one rater, from counts [6, 6], rater by prediction.
 
-    Multi-class: the mean over the classes that the rater drew; 0 if there is none to score.
+    Multi-class: the mean over the classes that the rater labelled; 0 if there is none to score.
     """
     if not rules.multiclass:
         return _dice(counts[1, 1:].sum(), counts[1].sum(), counts[:, 1:].sum())
@@ -117,8 +114,8 @@ def _dice(common: Any, first: Any, second: Any) -> float:
 def match(dices: NDArray[np.float64]) -> NDArray[np.float64]:
     """Dice of each rater, [r], from the table [r, p] of raters by predictions.
 
-    Raters and predictions are paired one to one for the largest sum; a rater left without a
-    prediction takes its best.
+    Raters and predictions are paired one to one for the largest sum; a rater without a partner
+    takes its best prediction.
     """
     each = dices.max(axis=1)
     rows, columns = linear_sum_assignment(1 - dices)
@@ -129,7 +126,7 @@ def match(dices: NDArray[np.float64]) -> NDArray[np.float64]:
 def ged(groups: Groups, rules: Rules) -> float:
     """Generalised energy distance of 1 - mean IoU, every predicted class taken for class 1.
 
-    Neither side bleeds: 0; one of them: 1.
+    0 if neither side has a hemorrhage, 1 if only one has.
     """
     predictions = (groups.predictions > 0).astype(np.uint8)
     if not groups.raters.any() or not predictions.any():
@@ -155,7 +152,7 @@ def _iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def dice_soft(groups: Groups) -> float:
-    """Mean Dice of the mean label numbers of both groups, cut at five thresholds."""
+    """Mean Dice over five thresholds of the two groups' mean label values."""
     rated = groups.raters.astype(np.float32).mean(axis=0)
     predicted = groups.predictions.astype(np.float32).mean(axis=0)
     dices = []
@@ -170,9 +167,8 @@ def organisers_scores(
 ) -> dict[str, float]:
     """Both versions' scores of one case: `COLUMNS`. `background` is as in `group`.
 
-    Volumes are uint8 labels 0..5 of one shape; one prediction is usual, and then dice_match,
-    dice_max_reverse and dice_each_mean are equal. Volumes that are all empty give Dice 1
-    and GED 0.
+    Volumes are uint8 labels 0..5 of one shape. With one prediction, as usual, dice_match,
+    dice_max_reverse and dice_each_mean are equal. If all volumes are empty, Dice is 1 and GED 0.
     """
     groups = group(raters, predictions, background)
     tables = [

@@ -1,26 +1,23 @@
-"""Overlap of two label volumes: one pass of counting, then Dice per class."""
+"""Overlap of two label volumes: voxels are counted once, then Dice per class follows."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import ANY, CLASSES, FOREGROUND, KEYS
+from mbhseg.classes import ANY, FOREGROUND, KEYS, N_LABELS, Labels
 
 ScoreRow = dict[str, Any]
 
-N_LABELS = len(CLASSES)
 SCORED_CLASSES = (*KEYS, ANY)
 
 
-def plane_confusions(
-    reference: NDArray[np.uint8], candidate: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    """Voxel counts [z, 6, 6] of every slice plane: reference label by candidate label.
+def plane_confusions(reference: Labels, candidate: Labels) -> NDArray[np.int64]:
+    """Voxel counts [z, 6, 6] of every slice: reference label by candidate label.
 
     Both volumes are uint8 [x, y, z] with labels 0..5. After one comparison of the whole
-    arrays the work grows with the bleeding voxels only; Fortran order (NIfTI's) is fastest.
-    A volume without planes gives [0, 6, 6]. Raises ValueError if the shapes differ.
+    arrays the work grows with the labelled voxels only; Fortran order (NIfTI's) is fastest.
+    A volume without slices gives [0, 6, 6]. Raises ValueError if the shapes differ.
     """
     if reference.shape != candidate.shape or reference.ndim != 3:
         raise ValueError(
@@ -40,7 +37,7 @@ def plane_confusions(
     return confusions
 
 
-def confusion(reference: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> NDArray[np.int64]:
+def confusion(reference: Labels, candidate: Labels) -> NDArray[np.int64]:
     """Voxel counts [6, 6] of the whole volume: reference label by candidate label."""
     return plane_confusions(reference, candidate).sum(axis=0)
 
@@ -49,7 +46,7 @@ def class_counts(confusion: NDArray[np.int64]) -> dict[str, tuple[Any, Any, Any]
     """Counts (reference, candidate, intersection) of EDH..SDH and of any hemorrhage.
 
     Takes [..., 6, 6] and gives arrays of the leading shape. `any` is the union of the five
-    classes: a voxel of SDH called EDH is right there.
+    classes, so a voxel of SDH predicted as EDH counts as correct.
     """
     counts = {
         c.key: (
@@ -70,7 +67,7 @@ def class_counts(confusion: NDArray[np.int64]) -> dict[str, tuple[Any, Any, Any]
 def dice(reference: Any, candidate: Any, intersection: Any) -> Any:
     """Dice 2|R∩C| / (|R|+|C|) from counts, elementwise; NaN where both are empty.
 
-    This is nnU-Net's convention: one of the two empty gives 0.
+    This is nnU-Net's convention: 0 if only one of the two is empty.
     """
     total = np.asarray(reference, np.float64) + candidate
     with np.errstate(invalid="ignore"):
@@ -100,17 +97,10 @@ def score_counts(key: str, counts: tuple[int, int, int], voxel_ml: float) -> Sco
 
 
 def score_confusion(confusion: NDArray[np.int64], voxel_ml: float) -> list[ScoreRow]:
-    """Six rows, EDH..SDH and `any`, from one confusion matrix [6, 6]."""
-    return [score_counts(key, n, voxel_ml) for key, n in class_counts(confusion).items()]
+    """Six rows, EDH..SDH and `any`, from one confusion matrix [6, 6]: reference by candidate.
 
-
-def score_pair(
-    reference: NDArray[np.uint8], candidate: NDArray[np.uint8], voxel_ml: float
-) -> list[ScoreRow]:
-    """Score `candidate` against `reference`: six rows, EDH..SDH and `any`.
-
-    Volumes are uint8 [x, y, z]; `voxel_ml` is the volume of a voxel in ml. Columns: class,
-    reference_voxels, candidate_voxels, intersection, reference_ml, candidate_ml, status
-    (see `status_of`) and dice (see `dice`). Two empty volumes give six rows `absent`.
+    `voxel_ml` is the volume of a voxel in ml. Columns: class, reference_voxels, candidate_voxels,
+    intersection, reference_ml, candidate_ml, status (see `status_of`) and dice (see `dice`). A
+    matrix without hemorrhage gives six rows `absent`.
     """
-    return score_confusion(confusion(reference, candidate), voxel_ml)
+    return [score_counts(key, n, voxel_ml) for key, n in class_counts(confusion).items()]

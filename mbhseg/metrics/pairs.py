@@ -1,4 +1,4 @@
-"""Scores of pairs of label volumes of one case: the one function that every table comes from."""
+"""Scores of pairs of label volumes of one case: every score table is computed here."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.classes import Labels
 from mbhseg.imaging.nifti import voxel_ml
 from mbhseg.metrics.lesions import Lesions, lesion_scores, lesions_by_class
 from mbhseg.metrics.overlap import SCORED_CLASSES, ScoreRow, plane_confusions, score_confusion
@@ -16,22 +17,22 @@ class CaseLabels(NamedTuple):
     """The label volumes of one case, by name, in one geometry.
 
     `volumes`: name to uint8 [x, y, z], all of one shape; `affine`: 4 x 4, voxel to mm; `kept`:
-    the planes that are scored, None for all. The others are empty in every volume.
+    the slices that are scored, None for all. The others are empty in every volume.
     """
 
     case: str
     patient: str
-    volumes: Mapping[str, NDArray[np.uint8]]
+    volumes: Mapping[str, Labels]
     affine: NDArray[Any]
     kept: NDArray[np.integer[Any]] | None = None
 
     def planes(self, indices: NDArray[np.integer[Any]]) -> "CaseLabels":
-        """The same case with only these slice planes scored, in the geometry of the whole."""
+        """The same case with only these slices scored, in the geometry of the whole scan."""
         volumes = {name: _only(volume, indices) for name, volume in self.volumes.items()}
         return self._replace(volumes=volumes, kept=indices)
 
 
-def _only(volume: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+def _only(volume: Labels, indices: NDArray[np.integer[Any]]) -> Labels:
     kept = np.zeros_like(volume)
     kept[:, :, indices] = volume[:, :, indices]
     return kept
@@ -45,7 +46,7 @@ class Pair(NamedTuple):
 
 
 class PairScores:
-    """Scores pairs of one case's volumes, computing what two pairs share only once."""
+    """Scores pairs of one case's volumes; what several pairs need is computed once."""
 
     def __init__(self, labels: CaseLabels) -> None:
         self.labels = labels
@@ -56,7 +57,7 @@ class PairScores:
         self._distances: dict[tuple[Pair, str], dict[str, float]] = {}
 
     def plane_confusions(self, pair: Pair) -> NDArray[np.int64]:
-        """Counts [z, 6, 6] of the scored planes, reference label by candidate label."""
+        """Counts [z, 6, 6] of the scored slices, reference label by candidate label."""
         if pair not in self._confusions:
             mirrored = Pair(pair.reference, pair.candidate)
             if mirrored in self._confusions:
@@ -93,7 +94,7 @@ class PairScores:
         ]
 
     def _surface_scores(self, pair: Pair, key: str) -> dict[str, float]:
-        """They are the same both ways, so both ways are one computation, exactly."""
+        """Surface scores of one class; the pair and its reverse share one computation."""
         first, second = sorted(pair)
         known = Pair(first, second), key
         if known not in self._distances:

@@ -1,4 +1,4 @@
-"""From rows of scores to one number a class: means over cases, always with n and an interval."""
+"""From rows of scores to one number per class: means over cases, with n and an interval."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ COLUMNS: dict[str, str] = {
 
 
 def typed_table(rows: Iterable[ScoreRow], columns: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as a table with typed columns, in the order they have."""
+    """Rows as a table with typed columns, in the given order."""
     return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
 
 
@@ -45,7 +45,7 @@ def score_table(rows: Iterable[ScoreRow], columns: Mapping[str, str] = COLUMNS) 
 
 
 def join_tables(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """One sorted table from the tables of several shards, empty ones among them."""
+    """One sorted table from the tables of several shards, some of which may be empty."""
     filled = [table for table in tables if len(table)]
     return sort_scores(pd.concat([score_table([]), *filled]).astype(COLUMNS))
 
@@ -62,16 +62,16 @@ def sort_scores(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def case_means(values: pd.Series, cases: pd.Series) -> pd.Series:
-    """Mean of each case's values that are not NaN, indexed by case; cases without any drop out.
+    """Mean of each case's values other than NaN, indexed by case; cases without any are left out.
 
-    A case with many pairs of raters thus weighs as much as one with a single pair.
+    So a case with many pairs of raters weighs as much as one with a single pair.
     """
     known = values.notna()
     return values[known].astype(float).groupby(cases[known], sort=True).mean()
 
 
 def interval_of(interval: Interval) -> list[float]:
-    """The limits as they are stored, [low, high]."""
+    """The limits in the form of summary.json, [low, high]."""
     return [interval.low, interval.high]
 
 
@@ -80,19 +80,20 @@ def summarise_class(
 ) -> dict[str, Any]:
     """Summary of one class, from its rows and the group's scores by case.
 
-    Every mean is first within a case, then over cases; NaN if no case contributes.
+    Scores are averaged within a case, then over cases; NaN if no case contributes.
     - n_cases, n_pairs: all that was scored;
-    - dice_nnunet over n_scored cases: both empty left out, one empty counts 0; over the same
-      cases nsd_*, hd95_mm (the diagonal where one is empty, n_hd95_penalty cases) and lesion_f1_*;
-    - hd95_both_mm over n_both cases where both hold the class;
-    - dice_present over n_present cases: where the reference holds the class, missed counts 0;
+    - dice_nnunet over n_scored cases: without those where both sides are empty; 0 where one is;
+      over the same cases nsd_*, hd95_mm (the diagonal in the n_hd95_penalty cases where one side
+      is empty) and lesion_f1_*;
+    - hd95_both_mm over the n_both cases where both hold the class;
+    - dice_present over the n_present cases where the reference holds the class; a miss counts 0;
       sensitivity is the share of those where the candidate holds it too, n_missed the cases
       with a miss;
     - n_absent cases where the reference lacks the class; specificity is the share of those
       where the candidate lacks it too, n_spurious the cases with a false positive,
       spurious_ml_mean the candidate's mean volume in ml over all n_absent cases;
     - intervals: of every mean; lesions, volume, detection: see their functions.
-    Rows of overlap columns only give the scores that these hold.
+    Rows with overlap columns only give the scores that follow from these.
     """
     rows = rows.sort_values(["case", "candidate", "reference"], kind="stable")
     scores = list(table.values.columns.unique(0))
@@ -125,12 +126,12 @@ def summarise_class(
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, Any]:
-    """Summarise one group of rows, such as a model against the consensus, or rater against rater.
+    """Summarise one group of rows, such as model against consensus, or rater against rater.
 
     Returns `n_cases`, `n_patients`, `n_pairs`, `classes` (class: see `summarise_class`) and,
     where classes other than `any` were scored, `macro`: the mean of the class means, not
-    counting `any`, with intervals. A class that no case contributes to has NaN and is left out of
-    its macro mean; `macro_classes` names those that are in. No rows give n 0 and NaN throughout.
+    counting `any`, with intervals. A class without a value in any case has NaN and is left out of
+    the macro mean; `macro_classes` names those that are in it. No rows give n 0 and NaN.
     Raises ValueError if a pair of a case is scored twice or lacks a class that others have.
     """
     _check_complete(rows)

@@ -2,8 +2,8 @@
 
 Surfaces are those of Nikolov et al. (J Med Internet Res 2021): one surface element for each
 cell of 2 x 2 x 2 voxels that holds both foreground and background, with the area of the marching
-cubes patch in that cell. Cells lie between voxel centres; beyond the scan is background. Patches
-and distances are taken in mm through the scan's affine, so a sheared (tilted) grid is exact.
+cubes patch in that cell. Cells lie between voxel centres; outside the scan is background. Areas
+and distances are in mm by the scan's affine, so they are exact on a sheared (tilted) grid too.
 """
 
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from mbhseg.classes import ANY, FOREGROUND
+from mbhseg.classes import ANY, FOREGROUND, Labels
 from mbhseg.metrics.crops import Box, bounding_box
 
 TOLERANCES_MM = (1, 2, 3)
@@ -47,12 +47,12 @@ class Surface:
 
 @functools.cache
 def patch_normals() -> NDArray[np.float64]:
-    """Area vectors [256, t, 3] of the triangles in a unit cell, by corner code; rest is 0.
+    """Area vectors [256, t, 3] of the triangles in a unit cell, by corner code, padded with 0.
 
     Bit 4i + 2j + k of the code is the corner (i, j, k). A patch's rim runs through the middles
-    of the cell's edges that join foreground and background, and keeps corners of the rarer kind
-    apart that meet on a diagonal of a face only, so a mask and its inverse have the same patches.
-    A rim that is not plane is filled by the triangles of the largest total area. These choices
+    of the cell's edges that join foreground and background. Two corners of the rarer kind on the
+    diagonal of a face are not connected, so a mask and its inverse have the same patches. A rim
+    that is not planar is filled by the triangles of the largest total area. These choices
     give the areas of DeepMind's `surface-distance`, cell by cell.
     """
     codes: list[list[NDArray[np.float64]]] = []
@@ -67,7 +67,7 @@ def patch_normals() -> NDArray[np.float64]:
 
 
 def _rims(code: int) -> list[list[NDArray[np.float64]]]:
-    """The closed lines of edge middles that bound the patches of one corner code."""
+    """The closed lines through edge midpoints that bound the patches of one corner code."""
     inside = {c for c in _CORNERS if code >> (4 * c[0] + 2 * c[1] + c[2]) & 1}
     links: dict[frozenset[_Corner], list[frozenset[_Corner]]] = {}
     for axis, side in itertools.product(range(3), (0, 1)):
@@ -135,12 +135,7 @@ def patch_areas(affine: NDArray[Any]) -> NDArray[np.float64]:
     return np.linalg.norm(patch_normals() @ cofactors, axis=-1).sum(axis=-1)
 
 
-def surface_of(mask: NDArray[np.bool_], affine: NDArray[Any]) -> Surface:
-    """The surface of a mask [x, y, z] on the grid of the 4 x 4 affine; an empty one has none."""
-    return _surface_in_box(mask, bounding_box(mask), (0, 0, 0), mask.shape, affine)
-
-
-def surfaces_of(labels: NDArray[np.uint8], affine: NDArray[Any]) -> dict[str, Surface]:
+def surfaces_of(labels: Labels, affine: NDArray[Any]) -> dict[str, Surface]:
     """The surfaces of EDH..SDH and of any hemorrhage in a label volume [x, y, z]."""
     box = bounding_box(labels)
     crop, origin = np.ascontiguousarray(labels[box]), (box[0].start, box[1].start, box[2].start)
@@ -158,17 +153,17 @@ def _surface_in_box(
     shape: tuple[int, ...],
     affine: NDArray[Any],
 ) -> Surface:
-    """The surface of what `box` holds of a mask that starts at `origin` in a scan of `shape`."""
+    """The surface of a mask within `box`; its voxel 0 is at `origin` in a scan of `shape`."""
     codes = np.pad(np.ascontiguousarray(mask[box]), 1).view(np.uint8)
     codes = codes[:, :, :-1] | codes[:, :, 1:] << np.uint8(1)  # bit 4i + 2j + k, axis by axis
     codes = codes[:, :-1] | codes[:, 1:] << np.uint8(2)
     codes = codes[:-1] | codes[1:] << np.uint8(4)
-    found = np.nonzero((codes != 0) & (codes != 255))
-    index = np.stack(found, axis=-1) + origin + [side.start for side in box]
+    cells = np.nonzero((codes != 0) & (codes != 255))
+    index = np.stack(cells, axis=-1) + origin + [side.start for side in box]
     strides = np.array([(shape[1] + 1) * (shape[2] + 1), shape[2] + 1, 1])
     matrix = np.asarray(affine, np.float64)
     points = (index - 0.5) @ matrix[:3, :3].T + matrix[:3, 3]
-    return Surface(index @ strides, points, patch_areas(affine)[codes[found]])
+    return Surface(index @ strides, points, patch_areas(affine)[codes[cells]])
 
 
 def distances(surface: Surface, other: Surface) -> NDArray[np.float64]:
@@ -188,7 +183,7 @@ def distances(surface: Surface, other: Surface) -> NDArray[np.float64]:
 def percentile_distance(
     values: NDArray[np.float64], areas: NDArray[np.float64], percent: float
 ) -> float:
-    """The smallest distance that `percent` of the area does not exceed; NaN for no elements."""
+    """The smallest distance within which `percent` of the area lies; NaN without elements."""
     if not len(values):
         return float("nan")
     order = np.argsort(values, kind="stable")
@@ -198,7 +193,7 @@ def percentile_distance(
 
 
 def diagonal_mm(shape: tuple[int, ...], affine: NDArray[Any]) -> float:
-    """The longest diagonal in mm of the box of all voxels."""
+    """The longest diagonal in mm of the box around all voxels."""
     edges = np.asarray(affine, np.float64)[:3, :3] * np.asarray(shape[:3])
     signs = np.array([(1, a, b) for a in (1, -1) for b in (1, -1)])
     return float(np.linalg.norm(signs @ edges.T, axis=-1).max())
@@ -209,7 +204,7 @@ def surface_scores(reference: Surface, candidate: Surface, diagonal: float) -> d
 
     NSD is the share of both surfaces' area that lies within the tolerance of the other surface.
     HD95 is DeepMind's: the larger of the two directed 95th percentiles, weighted by area. Both
-    empty: NaN. One empty: NSD 0, HD95 the `diagonal` of the image in mm; count those by status.
+    empty: NaN. One empty: NSD 0, HD95 the `diagonal` of the image in mm.
     """
     if not len(reference) and not len(candidate):
         return dict.fromkeys(COLUMNS, float("nan"))

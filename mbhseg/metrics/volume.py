@@ -1,4 +1,4 @@
-"""Agreement of bleed volumes in ml: bias, Bland-Altman limits, and the ICC."""
+"""Agreement of hemorrhage volumes in ml: bias, Bland-Altman limits, and the ICC."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ NAN = float("nan")
 def icc_a1(ratings: ArrayLike) -> float:
     """ICC(A,1): absolute agreement of single ratings, two-way model; [subjects, raters].
 
-    McGraw and Wong (Psychol Methods 1996), the same number as Shrout and Fleiss' ICC(2,1).
+    McGraw and Wong (Psychol Methods 1996); equals Shrout and Fleiss' ICC(2,1).
     NaN for fewer than two subjects or raters, or where all ratings are equal.
     """
     table = np.asarray(ratings, np.float64)
@@ -34,10 +34,10 @@ def icc_a1(ratings: ArrayLike) -> float:
 def volume_agreement(reference_ml: ArrayLike, candidate_ml: ArrayLike) -> dict[str, Any]:
     """How two measurements of the same n volumes agree, in ml.
 
-    Differences are candidate - reference: `bias_ml` their mean, `mae_ml` the mean of their size,
-    `sd_ml` their standard deviation (n - 1), `loa_low_ml` and `loa_high_ml` the limits of
-    agreement, bias -+ 1.96 sd (Bland and Altman, Lancet 1986); `icc_a1` as in `icc_a1`. What n
-    is too small for is NaN: all for n 0, spread and ICC for n 1.
+    Differences are candidate - reference: `bias_ml` is their mean, `mae_ml` their mean absolute
+    value, `sd_ml` their standard deviation (n - 1), `loa_low_ml` and `loa_high_ml` the limits of
+    agreement, bias -+ 1.96 sd (Bland and Altman, Lancet 1986); `icc_a1`: see the function. All
+    are NaN for n 0; the spread, limits and ICC are NaN for n 1.
     """
     reference = np.asarray(reference_ml, np.float64)
     candidate = np.asarray(candidate_ml, np.float64)
@@ -61,10 +61,10 @@ def agreement_draws(
     reference_ml: NDArray[np.float64],
     candidate_ml: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
-    """The numbers of `volume_agreement` for each draw of a bootstrap: name to [draws].
+    """The numbers of `volume_agreement` for each bootstrap sample: name to [draws].
 
-    `weights` [draws, n] says how often each draw has each of the n pairs of volumes [n]. NaN for
-    draws that are too small, or without spread for the ICC.
+    `weights` [draws, n]: how often each sample holds each of the n pairs of volumes [n]. NaN for
+    samples that are too small, or without spread for the ICC.
     """
     difference, middle = candidate_ml - reference_ml, (candidate_ml + reference_ml) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -72,7 +72,7 @@ def agreement_draws(
         bias, grand = weights @ difference / n, weights @ middle / n
         spread = (weights @ difference**2 - n * bias**2).clip(min=0)
         sd = np.sqrt(spread / (n - 1))
-        error = spread / 2 / (n - 1)  # of two raters: residuals are half the difference, twice
+        error = spread / 2 / (n - 1)  # with two raters, each has a residual of half the difference
         rows = 2 * (weights @ middle**2 - n * grand**2).clip(min=0) / (n - 1)
         columns = n * bias**2 / 2
         icc = (rows - error) / (rows + error + 2 / n * (columns - error))
@@ -90,8 +90,8 @@ def agreement_draws(
 def volume_summary(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
     """`volume_agreement` of the score rows of one class: of `all`, and of those `drawn`.
 
-    `drawn` leaves out the rows where both sides are empty, which agree at 0 ml without merit.
-    Every row counts once; means within a case are not taken. `intervals` are by patients.
+    `drawn` leaves out the rows where both sides are empty, which agree trivially at 0 ml. Every
+    row counts once; there is no averaging within a case. `intervals` resample patients.
     """
     drawn = rows[rows["status"] != "absent"]
     return {

@@ -1,6 +1,7 @@
 """The machine: threads, determinism, precision, and which device computes.
 
-The one module that needs TensorFlow itself and not only Keras.
+It calls TensorFlow directly, as `mbhseg.nn.training.events` does; the rest of the package calls
+Keras alone.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ _CPU_INT8 = {"amx_int8", "avx512_vnni", "avx_vnni"}  # others saturate sums at 1
 def configure(*, threads: int, deterministic: bool) -> None:
     """Set the number of CPU threads and whether operations must be deterministic.
 
-    To be called before the first tensor: TensorFlow fixes its threads then. The number of
+    Call it before the first tensor is made: TensorFlow fixes its threads then. The number of
     threads is part of what makes two runs equal, as it decides how sums are split.
     """
     for current, change in (
@@ -45,7 +46,7 @@ def configure(*, threads: int, deterministic: bool) -> None:
         try:
             change(threads)
         except RuntimeError:
-            log.warning("TensorFlow has started already and keeps %d threads", current())
+            log.warning("TensorFlow has already started and keeps %d threads", current())
     if deterministic:
         tf.config.experimental.enable_op_determinism()
 
@@ -53,18 +54,28 @@ def configure(*, threads: int, deterministic: bool) -> None:
 def configure_as(run: Mapping[str, Any], threads: int) -> None:
     """Compute as the training did that `run`, its run.json, records.
 
-    So the same model gives the same labels whatever the cores of a machine; `threads` is for a run
-    that records none, an imported one.
+    So the same model gives the same labels on any number of cores. `threads` is used where the run
+    records none, as an imported one does.
     """
     training = run["training"]
-    configure(
-        threads=int(training.get("threads", threads)),
-        deterministic=bool(training.get("deterministic", True)),
-    )
+    used = int(training.get("threads", threads))
+    tell_threads(used, threads)
+    configure(threads=used, deterministic=bool(training.get("deterministic", True)))
+
+
+def tell_threads(used: int, granted: int) -> None:
+    """Log why a job computes with another number of CPU threads than Snakemake granted it."""
+    if used != granted:
+        log.info(
+            "%d CPU threads, though %d are granted: training.threads is part of the recipe, "
+            "as it decides the order of sums",
+            used,
+            granted,
+        )
 
 
 def threads() -> int:
-    """The number of CPU threads that `configure` set, else that of the cores that are ours."""
+    """The CPU threads that `configure` set, else the cores that this process may use."""
     return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
 
 
@@ -88,10 +99,10 @@ def scope(count: int) -> contextlib.AbstractContextManager[Any]:
 
     Every batch is divided among them and their gradients are summed, by
     tf.distribute.MirroredStrategy, which is Keras' way with TensorFlow. Losses that pool a batch,
-    such as soft Dice, pool each GPU's part of it, and a norm clips each part's gradients. Where
-    there is no GPU, CPU devices count, of which TensorFlow has one unless told otherwise.
+    such as soft Dice, pool each GPU's part of it, and a norm clips each part's gradients.
+    Without a GPU, CPU devices are used, of which TensorFlow has one unless told otherwise.
 
-    Raises InputError if there are not as many.
+    Raises InputError if there are fewer devices.
     """
     if count == 1:
         return contextlib.nullcontext()
@@ -118,14 +129,14 @@ def _strategy(names: tuple[str, ...]) -> tf.distribute.Strategy:
 def as_dataset(begin: Callable[[], Iterator[Any]], example: Any) -> tf.data.Dataset:
     """What `begin` iterates over, as data that `fit` may divide among the devices of a `scope`.
 
-    Each iteration begins anew: with several devices `fit` takes a look at the first batch and then
-    starts again, which would lose batches of a plain iterator. `example` is a batch; all of
-    them have its arrays' types and shapes, but for the first axis.
+    Each iteration starts over: with several devices `fit` looks at the first batch and then starts
+    again, so a plain iterator would lose batches. `example` is a batch; all batches have its
+    arrays' types and shapes, except for the length of the first axis.
     """
     signature = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in example)
     options = tf.data.Options()
-    # its thread has nothing to tune here, sleeps twice as long each time, up to a minute, and is
-    # waited for when the training ends
+    # its thread has nothing to tune here, and the end of a training would wait for it: it sleeps up
+    # to a minute at a time
     options.autotune.enabled = False
     return tf.data.Dataset.from_generator(begin, output_signature=signature).with_options(options)
 
@@ -151,14 +162,14 @@ def dtype_policy(precision: str) -> str:
 
 
 def inference_policy(precision: str) -> str:
-    """As `dtype_policy`, for a network that learns no more: bfloat16 weights need no casting.
+    """As `dtype_policy`, for prediction alone: weights may be bfloat16, so that none are cast.
 
-    int8 is itself on a CPU that multiplies it natively, and float32 elsewhere.
+    int8 stays int8 on a CPU that multiplies it natively, and becomes float32 elsewhere.
     """
     if precision == "int8":
         if not gpus() and _cpu_has(_CPU_INT8):
             return precision
-        log.warning("nothing here computes in int8: float32 instead")
+        log.warning("this machine has no int8 units: float32 is used instead")
         return "float32"
     return _chosen(precision)
 

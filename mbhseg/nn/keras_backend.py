@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 def network_of(path: Path, precision: str, ranges: Ranges | None) -> Network:
     """The model of a file as a function of images uint8 [B, H, W, 3], as `Network` says.
 
-    On CPUs OpenVINO computes it; Keras where it has no translation, and on GPUs. `precision` and
-    `ranges` are those of `inference.predictor.Predictor.load`.
+    OpenVINO computes it on CPUs; Keras on GPUs, and for layers that have no translation.
+    `precision` and `ranges` are those of `inference.predictor.Predictor.load`.
 
     Raises InputError if the file is no model, and KeyError, IndexError or TypeError if the ranges
     are those of another network.

@@ -1,12 +1,11 @@
-"""A trained network compiled for prediction on CPUs, by OpenVINO; in whole numbers, if asked for.
+"""A trained network compiled by OpenVINO for prediction on CPUs; in 8-bit integers if asked for.
 
-Keras computes a network layer by layer, OpenVINO the whole of it in the layout that the processor's
-convolutions like best: the same function in less time (docs/recipe.md). It does not learn, so
-training stays with Keras.
+Keras computes a network layer by layer; OpenVINO computes it as a whole, in the layout that suits
+the processor's convolutions: the same function in less time (docs/recipe.md). It cannot train.
 
 Post-training quantization (Jacob et al., CVPR 2018): convolutions multiply 8-bit numbers. Weights
-have a scale for each output channel; what goes into a convolution has one for the whole tensor,
-from the values that validation slices gave it, `Ranges`. The network's last layer stays as it is.
+have a scale per output channel; the input of a convolution has one for the whole tensor, from the
+values that it had on validation slices, `Ranges`. The network's last layer is not quantized.
 """
 
 import functools
@@ -20,14 +19,14 @@ from numpy.typing import NDArray
 
 from mbhseg.nn.patches import Network, Pixels, Probabilities
 
-# OpenVINO tells its makers that it was imported, unless this package, which sends that, is missing.
-# A hospital's computer must not talk to anyone.
+# OpenVINO reports each import to its makers through this package, and does not where it is missing.
+# A hospital's computer must send nothing.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import openvino  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402
 
-Ranges = Mapping[str, Sequence[float]]  # a layer's name -> least and greatest value that it gave
+Ranges = Mapping[str, Sequence[float]]  # a layer's name -> its least and greatest output
 
 _CHANNELS_FIRST, _CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 _PLANE = (2, 3)  # axes of rows and columns, channels being first
@@ -57,17 +56,17 @@ class UnknownLayer(Exception):
 def compiled(network: openvino.Model, *, bfloat16: bool, threads: int) -> Network:
     """A translated network as a function of images uint8 [B, H, W, 3], like `predict_on_batch`.
 
-    The answer depends neither on the number of threads nor, for a plane, on the planes beside it.
+    The answer for a slice depends neither on the number of threads nor on the other slices.
 
-    bfloat16: multiply in bfloat16 where the processor does; probabilities are float32 anyway.
-    threads: of the processor; no more than there are cores are used.
+    bfloat16: multiply in bfloat16 where the processor can; probabilities are always float32.
+    threads: CPU threads; no more than there are cores are used.
 
     Raises RuntimeError if OpenVINO cannot compile it.
     """
     request = _request(network, "bf16" if bfloat16 else "f32", threads)
 
     def answer(images: Pixels) -> Probabilities:
-        # fewer planes than threads would be divided among these, and sums with them
+        # fewer slices than threads: OpenVINO would divide a slice among threads, and its sums too
         missing = max(0, threads - len(images))
         padding = np.zeros((missing, *images.shape[1:]), images.dtype)
         found = request.infer(np.concatenate([images, padding]))[0]
@@ -77,7 +76,7 @@ def compiled(network: openvino.Model, *, bfloat16: bool, threads: int) -> Networ
 
 
 def observed(model: keras.Model, batches: Iterable[Pixels], threads: int) -> dict[str, list[float]]:
-    """The `Ranges` of the layers whose output goes into a convolution, for `translated`.
+    """The `Ranges` of the layers whose output is the input of a convolution, for `translated`.
 
     The least and the greatest value over an image, each averaged over all images uint8 [B, H, W, 3]
     of the batches; no images give no ranges. Raises UnknownLayer as `translated`.
@@ -100,7 +99,7 @@ def observed(model: keras.Model, batches: Iterable[Pixels], threads: int) -> dic
 def translated(model: keras.Model, ranges: Ranges | None = None) -> openvino.Model:
     """The model's layers as OpenVINO's operations, channels first; any number and size of images.
 
-    With `ranges`, of all layers that `observed` looks at, convolutions are quantized.
+    With `ranges`, for all layers that `observed` lists, convolutions are quantized.
 
     Raises UnknownLayer if the model is not made of FlexUNet's kinds of layers, and KeyError if
     `ranges` leaves a layer out.
@@ -115,15 +114,15 @@ def _request(network: openvino.Model, precision: str, threads: int) -> Any:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision,
-        "ENABLE_CPU_PINNING": False,  # two jobs of a machine would be pinned to the same cores
+        "ENABLE_CPU_PINNING": False,  # two jobs on a machine would be pinned to the same cores
     }
     return _core().compile_model(network, "CPU", settings).create_infer_request()
 
 
 @functools.cache
 def _core() -> Any:
-    """One for the process: each puts its own stack in place for signal handlers, and the last that
-    goes away leaves one that is freed already, so that a SIGTERM would be a crash."""
+    """One per process: each installs a stack of its own for signal handlers, and once the last is
+    gone that stack is freed memory, so that a SIGTERM would crash."""
     return openvino.Core()
 
 
@@ -157,13 +156,13 @@ def _convolves(layer: Any) -> bool:
 
 
 def _quantized(model: keras.Model) -> list[Any]:
-    """The layers that are quantized: all convolutions but the one that gives the answer."""
+    """The layers that are quantized: all convolutions but the last."""
     last = {tensor._keras_history.operation.name for tensor in model.outputs}
     return [layer for layer in model.layers if _convolves(layer) and layer.name not in last]
 
 
 def _givers(tensor: Any) -> Iterator[str]:
-    """Names of the layers whose values the tensor holds; some layers only move values."""
+    """Names of the layers that computed the tensor's values; some layers only move values."""
     layer = tensor._keras_history.operation
     if type(layer) in (keras.layers.MaxPooling2D, keras.layers.Concatenate, keras.layers.Dropout):
         for source in _inputs(layer):
@@ -173,9 +172,9 @@ def _givers(tensor: Any) -> Iterator[str]:
 
 
 def _shared(coarse: Sequence[Any], ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """The range of each layer that feeds a quantized one: one for all that are joined.
+    """The range of each layer that feeds a quantized one; layers that are concatenated share one.
 
-    So a skip and the features from below go on as the same 8-bit numbers.
+    So a skip and the features from below have the same 8-bit scale.
     """
     groups: dict[str, set[str]] = {}
     for layer in coarse:
@@ -189,7 +188,7 @@ def _shared(coarse: Sequence[Any], ranges: Ranges) -> dict[str, tuple[float, flo
 
 
 def _rounded(x: Any, low: float, high: float) -> Any:
-    """Values in 256 steps, of which one is 0, as borders are padded with it."""
+    """Values rounded to 256 steps; one of them is exactly 0, as borders are padded with 0."""
     low, high = min(low, 0.0), max(high, 0.0)
     step = (high - low) / (_LEVELS - 1) or 1.0
     low = -round(-low / step) * step
@@ -198,10 +197,13 @@ def _rounded(x: Any, low: float, high: float) -> Any:
 
 
 def _kernel(layer: Any, coarse: bool) -> Any:
-    """Keras' kernel [rows, columns, in, out] as [out, in, rows, columns], or the two exchanged."""
+    """Keras' kernel [rows, columns, in, out] as [out, in, rows, columns].
+
+    A transposed convolution has in and out exchanged in both.
+    """
     weights = np.asarray(layer.kernel, np.float32)
     if not coarse:
-        # turned when it is compiled, which takes a tenth of numpy's time
+        # transposed when it is compiled, in a tenth of numpy's time
         return ops.transpose(ops.constant(weights), np.array((3, 2, 0, 1)))
     out = 2 if isinstance(layer, keras.layers.Conv2DTranspose) else 3
     largest = np.abs(weights).max(
@@ -224,7 +226,7 @@ def _with_bias(layer: Any, x: Any) -> Any:
 
 
 def _by_channel(weight: Any) -> NDArray[np.float32]:
-    """One number a channel, shaped to be broadcast over [B, C, H, W]."""
+    """One number per channel, shaped to be broadcast over [B, C, H, W]."""
     return np.asarray(weight, np.float32).reshape(1, -1, 1, 1)
 
 
@@ -232,7 +234,7 @@ def _convolution(layer: Any, x: Any, kernel: Any) -> Any:
     if layer.groups != 1 or layer.data_format != "channels_last":
         raise UnknownLayer(f"convolution {layer.name}")
     strides, dilations = list(layer.strides), list(layer.dilation_rate)
-    none = [0, 0]  # what the padding is follows from its kind
+    none = [0, 0]  # `padding` decides
     padding = {"same": "same_upper", "valid": "valid"}[layer.padding]
     x = ops.convolution(x, kernel, strides, none, none, dilations, padding)
     return _activated(layer, _with_bias(layer, x))
@@ -284,7 +286,7 @@ def _concatenation(layer: Any, *parts: Any) -> Any:
 
 
 def _same(layer: Any, x: Any) -> Any:
-    """Dropout, when nothing is learned."""
+    """Dropout, which does nothing in prediction."""
     return x
 
 

@@ -1,7 +1,7 @@
-"""The part of a plane that the network sees: a patch at the head, as air has nothing to segment.
+"""The part of a slice that the network sees: a patch at the head, as air has nothing to segment.
 
-A head fills about half of its plane. Training draws patches of one shape, in or around the head;
-prediction covers the head of a batch with the smallest box that the network can take.
+A head fills about half of its slice. Training draws patches of one shape, in or around the head;
+prediction covers the heads of a batch with the smallest box that the network can take.
 """
 
 import math
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]  # [B, H, W, C]
 Network = Callable[[Pixels], Probabilities]
 
-# a row or column with less of it, as a share of the side, is noise and not of the head
+# a row or column with a smaller share of head pixels is noise
 _SPECK = 0.02
 
 
@@ -33,9 +33,9 @@ class Patch(NamedTuple):
     def of(
         cls, shares: Sequence[float] | None, size: int, network: Mapping[str, Any]
     ) -> "Patch | None":
-        """The patch that covers `shares` (height, width) of a plane, at least; None for None.
+        """The patch that covers at least `shares` (height, width) of a slice; None for None.
 
-        Its sides are divisible by 2^(levels - 1), as the network wants. Raises InputError if
+        Its sides are divisible by 2^(levels - 1), as the network needs. Raises InputError if
         `size` is not.
         """
         if shares is None:
@@ -50,7 +50,7 @@ class Patch(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A part of a plane: first row and column, and how many."""
+    """A part of a slice: first row and column, and the number of each."""
 
     row: int
     column: int
@@ -69,7 +69,7 @@ class Box(NamedTuple):
 def head_spans(images: Pixels) -> tuple[tuple[int, int], tuple[int, int]]:
     """First and end of the rows, and of the columns, that the heads on images [B, H, W, C] cover.
 
-    The head is what no window shows black; black images give the whole plane.
+    The head is what no window shows black; black images give the whole slice.
     """
     channels = images.reshape(-1, images.shape[-1]).any(axis=0)
     head = np.asarray(images[..., channels].min(axis=-1, initial=255) > 0) & bool(channels.any())
@@ -83,7 +83,7 @@ def head_spans(images: Pixels) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def draw(image: Pixels, patch: Patch, rng: np.random.Generator) -> Box:
-    """A patch of an image [H, W, C] by chance: around the head, or within one that is larger."""
+    """A random patch of an image [H, W, C]: around the head, or within a head that is larger."""
     starts = []
     shape = (patch.rows, patch.columns)
     for (low, high), length, side in zip(
@@ -113,7 +113,7 @@ def seen(images: Pixels, patch: Patch | None) -> tuple[slice, slice]:
 
 
 def around(network: Network, patch: Patch) -> Network:
-    """A network for whole images [B, H, W, C] from one for boxes; outside there is background."""
+    """A network for whole images [B, H, W, C] from one for boxes; background outside the box."""
 
     def whole(images: Pixels) -> NDArray[np.float32]:
         box = cover(images, patch)

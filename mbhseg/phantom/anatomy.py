@@ -117,7 +117,7 @@ class Head:
         self.sutures = (float(rng.normal(24, 4)), float(rng.normal(-52, 4)))
         self.tissue_shift = float(rng.normal(0, 1.2))  # of the soft tissues, HU
         self.midline_shift = 0.0  # mm towards the right, set by the bleeds' mass effect
-        self.effacement = 0.0  # 0..1, how far swelling has closed the sulci
+        self.effacement = 0.0  # 0..1, how much swelling has closed the sulci
         self.bruise: Vector | None = None  # where blood swells the scalp
         self.defect: Defect | None = None
         self.opening: Opening | None = None
@@ -129,7 +129,7 @@ class Head:
         self._coarse = Waves(rng, 38, 4)
 
     def to_canonical(self, p: Points) -> Points:
-        """Millimetres of this head to those of the average head, which all shapes are given in."""
+        """Millimetres of this head to those of the average head, which define all shapes."""
         y, z = p.y / self.scale, p.z / self.scale
         x = p.x / (self.scale * self.width)
         y = y - self.petalia * np.tanh(x / 25)

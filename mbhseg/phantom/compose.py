@@ -57,7 +57,7 @@ class _Plane(NamedTuple):
 
 
 def make_case(spec: PhantomSpec, index: int) -> PhantomCase:
-    """Draw scan `index` of the data set; the other scans, and how many there are, do not matter.
+    """Generate scan `index` of the data set, independently of the other scans.
 
     Raises InputError if the spec is out of bounds.
     """
@@ -129,7 +129,7 @@ def _render(
     shell = head.shell(p)
     hu = np.broadcast_to(behind, p.x.shape).copy()
     tissue = np.zeros(p.x.shape, np.uint8)
-    # The work is done on lists of points, [s, n]: those of the head's wall, those of its contents
+    # The work is done on lists of points [s, n]: those of skull and scalp, those inside the skull
     wall = np.any((shell.skin < edge) & (shell.cavity > -edge), axis=0)
     outer = paint_shell(head, shell.at(wall), hu[:, wall], edge)
     hu[:, wall], tissue[:, wall] = outer.hu, outer.tissue

@@ -18,14 +18,14 @@ _CODE = {name: code for code, name in enumerate(TISSUES)}
 
 
 class Canvas(NamedTuple):
-    """HU and tissue codes of a list of points; `edge` mm is how softly parts are laid on it."""
+    """HU and tissue codes of a list of points; edges of parts are soft over `edge` mm."""
 
     hu: Field
     tissue: NDArray[np.uint8]
     edge: float
 
     def lay(self, distance: Field, hu: Field | float, tissue: str) -> None:
-        """Cover what lies inside `distance` (signed, mm; a single value: nothing does)."""
+        """Cover what lies inside `distance` (signed, mm; a single value covers nothing)."""
         if not distance.ndim:
             return
         share = occupancy(distance, self.edge)

@@ -1,6 +1,6 @@
 """The five bleeds: where each lies in the head, and what shape it takes there.
 
-Every bleed gives a signed distance in mm (negative inside), so that a rater can draw its edge a
+Every bleed gives a signed distance in mm (negative inside), so that a rater can place its edge a
 little further in or out. Sides: +1 is the patient's right.
 """
 
@@ -43,7 +43,7 @@ class Bleed(ABC):
     """One bleed of one head.
 
     `label` is its class, `mistaken_for` the class a rater may take it for, `side` its hemisphere,
-    `ml` its volume to a factor of about two.
+    `ml` its volume, within a factor of about two.
     """
 
     label: int
@@ -61,7 +61,7 @@ class Bleed(ABC):
         return 0.0
 
     def vary(self, rng: np.random.Generator) -> None:
-        """Draw it as bleeds also are: fainter, and in its kind's own ways."""
+        """Change its appearance: fainter, and as its kind varies."""
         self.texture = self.texture._replace(hu=self.texture.hu - float(rng.uniform(0, 12)))
 
 

@@ -1,7 +1,7 @@
-"""Raters who disagree as people do: about edges, about small bleeds, and about names.
+"""Raters who disagree as people do: about edges, about small bleeds, and about classes.
 
-Rater k of a set keeps one style over all its scans. What a rater makes of one bleed of one scan
-is drawn once; the edge then wanders smoothly through the volume.
+Rater k of a set keeps one style over all its scans. How a rater reads one bleed of one scan is
+sampled once; the edge then wanders smoothly through the volume.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from mbhseg.phantom.fields import Field, Points, Waves
 from mbhseg.phantom.hemorrhages import EDH, IPH, IVH, SAH, SDH, Bleed
 from mbhseg.phantom.spec import PhantomSpec, rng_for
 
-# Who drew a scan, and how often: alone and together about as in the set of 192, where rater 3
-# drew every scan, 1 and 2 most, 4 a quarter
+# Who annotated a scan, and how often: about as in the training set's 192 scans, where rater 3
+# annotated every scan, 1 and 2 most, 4 a quarter
 _TEAMS = {
     (1, 2, 3): 0.41,
     (1, 3): 0.13,
@@ -27,17 +27,17 @@ _TEAMS = {
     (3, 4): 0.05,
     (1, 5): 0.03,
 }
-# How often a rater takes a bleed for what it may be mistaken for
+# How often a rater labels a bleed as the class it may be mistaken for
 _CONFUSION = {EDH: 0.07, IPH: 0.03, IVH: 0.0, SAH: 0.04, SDH: 0.02}
 # Wander of the edge in mm, one standard deviation, and the factor on a rater's bias: thick clots
-# are drawn with a free hand, films of blood are followed
+# are outlined roughly, films of blood are followed closely
 _WANDER = {EDH: 1.3, IPH: 1.0, IVH: 0.8, SAH: 0.5, SDH: 0.75}
 _FREEDOM = {EDH: 1.3, IPH: 1.2, IVH: 0.8, SAH: 0.5, SDH: 0.8}
-_REACH = 6.0  # mm from a bleed beyond which no rater draws
+_REACH = 6.0  # mm from a bleed beyond which no rater annotates
 
 
 class Reading(NamedTuple):
-    """What one rater makes of one bleed: `label` 0 if overlooked; `margin` mm drawn beyond it."""
+    """How one rater reads one bleed: `label` 0 if overlooked; `margin` mm annotated beyond it."""
 
     label: int
     margin: float
@@ -48,7 +48,7 @@ class Reading(NamedTuple):
 
 
 def raters_of(spec: PhantomSpec, index: int) -> tuple[int, ...]:
-    """The raters who drew scan `index`: mostly two or three of 1..4, now and then a fifth."""
+    """The raters of scan `index`: mostly two or three of 1..4, now and then a fifth."""
     which = rng_for(spec, "raters", index).choice(len(_TEAMS), p=list(_TEAMS.values()))
     return list(_TEAMS)[int(which)]
 
@@ -80,7 +80,7 @@ def readings(spec: PhantomSpec, index: int, rater: int, bleeds: Sequence[Bleed])
 
 
 def draw(read: Sequence[Reading], distances: Sequence[Field], p: Points) -> NDArray[np.uint8]:
-    """One rater's labels of points, [n] all; where bleeds meet, the one that is deeper in wins."""
+    """One rater's labels uint8 [n] of n points; where bleeds meet, the deeper one wins."""
     labels, deepest = np.zeros(p.x.shape, np.uint8), np.zeros(p.x.shape, np.float32)
     for reading, distance in zip(read, distances, strict=True):
         (near,) = np.nonzero(distance < _REACH)

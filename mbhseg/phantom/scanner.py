@@ -1,4 +1,4 @@
-"""One scan: where the head lies in the gantry, the volume's geometry, and the image's faults."""
+"""One scan: the head's place in the gantry, the volume's geometry, and the image's artefacts."""
 
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Acquisition(NamedTuple):
 
 
 def draw_scan(rng: np.random.Generator, size: int, slices: int) -> Acquisition:
-    """Draw a scan's settings; the head lies turned and shifted in the gantry, as patients do."""
+    """Sample a scan's settings; the head lies turned and shifted in the gantry, as patients' do."""
     in_plane = float(rng.uniform(228, 250)) / size
     bottom, top = COVERAGE
     step = round(float(np.clip((top - bottom) / slices, 0.5, 14.0)), 2)

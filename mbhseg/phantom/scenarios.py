@@ -1,6 +1,6 @@
 """Which bleeds a patient has: injuries as they come to the emergency department, mixed in blocks.
 
-Ten consecutive patients hold every scenario once, in a shuffled order, so that small sets hold
+Ten consecutive patients have every scenario once, in a shuffled order, so that small sets have
 each class in several patients and a head without a bleed.
 """
 
@@ -40,7 +40,7 @@ def scenario(spec: PhantomSpec, patient: int) -> str:
 
 
 def bleeds(name: str, rng: np.random.Generator, head: Head) -> list[Bleed]:
-    """Draw the bleeds of a scenario, and the mass effect they have on `head`, which is changed."""
+    """Sample the bleeds of a scenario, and apply their mass effect to `head`, in place."""
     side = 1 if rng.random() < 0.5 else -1
 
     def growth() -> float:  # mostly of decent size, with a tail of small ones

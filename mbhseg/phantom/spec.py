@@ -19,7 +19,7 @@ class PhantomSpec(NamedTuple):
         slices: slices in a scan, from the posterior fossa to the vertex.
         seed: of everything random; a scan depends on the seed and its own index alone.
         noise: factor on the scanners' noise; 0 gives noiseless images.
-        varied: what emergency CT shows besides fresh bleeds in whole heads; see `variety`.
+        varied: adds what else emergency CT shows, such as old bleeds and drains; see `variety`.
     """
 
     cases: int
@@ -31,7 +31,7 @@ class PhantomSpec(NamedTuple):
 
 
 def check(spec: PhantomSpec) -> None:
-    """Raise InputError where no head could be drawn with `spec`."""
+    """Raise InputError if a value of `spec` is out of bounds."""
     bounds = {"cases": (1, 100_000), "size": (32, 2048), "slices": (4, 256), "seed": (0, 2**63)}
     for name, (low, high) in bounds.items():
         value = getattr(spec, name)
@@ -47,7 +47,7 @@ def rng_for(spec: PhantomSpec, purpose: str, *indices: int) -> np.random.Generat
 
 
 def patient_index(index: int) -> int:
-    """The patient whom scan `index` shows, counted from 0 without gaps."""
+    """The patient of scan `index`, counted from 0 without gaps."""
     if index % _REPEAT_EVERY == _REPEAT_AT:
         return patient_index(index - _REPEAT_BACK)
     return index - (index + _REPEAT_EVERY - _REPEAT_AT - 1) // _REPEAT_EVERY

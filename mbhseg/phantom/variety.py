@@ -1,7 +1,7 @@
-"""What emergency CT shows besides fresh bleeds in whole heads, as a training for real ones needs.
+"""What emergency CT shows besides fresh bleeds in intact heads; a training for real CT needs it.
 
 Old and layered subdurals, faint and rough bleeds, fluid where brain was lost, wide ventricles,
-opened skulls and drains. How often each comes is an assumption, not a statistic.
+opened skulls and drains. How often each occurs is an assumption, not a statistic.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Predictions on disk: written, read, post-processed, taken over from other systems."""
+"""Predictions on disk: written, read, post-processed, adopted from other systems."""

@@ -4,8 +4,8 @@
 
 Two steps, in this order:
 - reconcile: EDH and SDH lie on either side of the dura and look alike, so one bleed is often
-  predicted as both; a component of the two together becomes what most of it is;
-- min_ml: components of a class that are smaller become background.
+  predicted as both; each component of the two together gets the label of most of its voxels;
+- min_ml: smaller components of a class become background.
 Components are 26-connected.
 """
 
@@ -14,19 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mbhseg.classes import FOREGROUND, KEYS
+from mbhseg.classes import FOREGROUND, KEYS, Labels
 from mbhseg.errors import InputError
 from mbhseg.files import read_json
 from mbhseg.metrics.lesions import lesions_of
 
-Labels = NDArray[np.uint8]
 EXTRA_AXIAL = ("EDH", "SDH")
 
 
 class Postprocessing(NamedTuple):
-    """What is done to predicted labels: see the module. `min_ml` in ml by class, 0 keeps all."""
+    """Settings of the two steps, see the module. `min_ml`: ml per class, 0 keeps everything."""
 
     reconcile: bool
     min_ml: Mapping[str, float]
@@ -44,26 +42,26 @@ class Postprocessing(NamedTuple):
 
 
 def read(path: str | Path) -> Postprocessing:
-    """The choice that `selection.run` wrote; InputError if the file is none."""
+    """The choice that `choose_postprocess.run` wrote; InputError if the file does not hold one."""
     try:
         chosen = read_json(path)
         min_ml = {key: float(chosen["min_ml"][key]) for key in KEYS}
         return Postprocessing(bool(chosen["reconcile"]), min_ml)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(path, f"holds no choice ({error!r})", "Run evaluate again") from error
+        raise InputError(path, f"holds no settings ({error!r})", "Run evaluate again") from error
 
 
 def reconciled(labels: Labels) -> Labels:
     """Give each component of EDH and SDH together the label that most of its voxels have.
 
-    A tie stays as it is. The input [x, y, z] is left alone.
+    A tie changes nothing. The input [x, y, z] is not changed.
     """
     result = labels.copy(order="K")
     edh, sdh = (next(c.label for c in FOREGROUND if c.key == key) for key in EXTRA_AXIAL)
     lesions = lesions_of((labels == edh) | (labels == sdh))
     n = len(lesions.voxels) + 1
     part = result[lesions.box]
-    excess = np.zeros(n, np.int64)  # voxels of SDH over those of EDH
+    excess = np.zeros(n, np.int64)  # voxels of SDH minus those of EDH
     excess += np.bincount(lesions.labels[part == sdh], minlength=n)
     excess -= np.bincount(lesions.labels[part == edh], minlength=n)
     excess[0] = 0

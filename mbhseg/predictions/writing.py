@@ -1,11 +1,11 @@
-"""Predictions on disk: a label volume in the scan's own geometry, and pictures of its slices.
+"""Writes predictions: a label volume in the scan's own geometry, and pictures of its slices.
 
 Layout of a folder of predictions:
     <case>.nii.gz                        uint8 labels 0..5 [x, y, z]
-    probabilities/<case>.nii.gz          uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255, if asked for
-    png/masks/<case>_<zzz>.png           the RGB colour code, exact
-    png/overlays/<case>_<zzz>.png        the same on the windowed CT, to look at
-Pictures have the scan's matrix, not the network's, and lie in display orientation.
+    probabilities/<case>.nii.gz          uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255 (optional)
+    png/masks/<case>_<zzz>.png           labels in the RGB colour code, exact
+    png/overlays/<case>_<zzz>.png        labels drawn on the windowed CT, for viewing
+Pictures have the scan's matrix, not the network's, and are in display orientation.
 """
 
 from pathlib import Path
@@ -14,17 +14,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES
-from mbhseg.errors import InputError
+from mbhseg.classes import N_LABELS, Labels
 from mbhseg.files import ManifestRow, slice_name, write_listed
-from mbhseg.imaging.display import from_display, to_display
-from mbhseg.imaging.masks import encode_mask, read_mask
-from mbhseg.imaging.nifti import (
-    image_array,
-    labels_like,
-    nifti_bytes,
-    scaled_nifti_bytes,
-)
+from mbhseg.imaging.display import to_display
+from mbhseg.imaging.masks import encode_mask
+from mbhseg.imaging.nifti import image_array, labels_like, nifti_bytes, scaled_nifti_bytes
 from mbhseg.imaging.overlays import overlay
 from mbhseg.imaging.png import encode_png
 from mbhseg.imaging.windows import Window, to_grey
@@ -33,7 +27,6 @@ PROBABILITIES = "probabilities"
 FULL = 255  # a probability of 1
 MASKS = "png/masks"
 OVERLAYS = "png/overlays"
-WINDOW = Window("brain", 40, 80)  # the usual window to read a head CT in
 
 
 def case_file(case: str) -> str:
@@ -44,28 +37,29 @@ def case_file(case: str) -> str:
 def write_case(
     folder: str | Path,
     case: str,
-    labels: NDArray[np.uint8],
+    labels: Labels,
     scan: nib.Nifti1Image,
+    window: Window,
     pictures: bool = True,
-    window: Window = WINDOW,
     probabilities: NDArray[np.uint8] | None = None,
 ) -> list[ManifestRow]:
-    """Write one case's prediction into `folder`, which becomes visible as a whole later.
+    """Write one case's prediction into `folder`, which the caller makes visible as a whole.
 
     Args:
-        folder: is made if need be, with the folders of the pictures.
+        folder: is made if needed, with the folders of the pictures.
         case: the case's id.
         labels: uint8 0..5 [x, y, z], of the scan's shape.
         scan: gives the geometry (affine, qform, sform and their codes) and the grey of overlays.
-        pictures: write mask and overlay PNGs of every plane too.
         window: of the overlays' grey.
-        probabilities: uint8 [x, y, z, 5] of EDH..SDH, 255 for 1 (`probability_bytes`), written too.
+        pictures: also write mask and overlay PNGs of every plane.
+        probabilities: also write these, uint8 [x, y, z, 5] of EDH..SDH, 255 for 1
+            (`probability_bytes`).
 
     Returns the rows of the manifest (file relative to `folder`, bytes, sha256), the volume first.
-    Raises ValueError if the shapes differ or a label is none.
+    Raises ValueError if the shapes differ or a value is not a label.
     """
-    if labels.max(initial=0) >= len(CLASSES):
-        raise ValueError(f"label {labels.max()} is outside 0..{len(CLASSES) - 1}")
+    if labels.max(initial=0) >= N_LABELS:
+        raise ValueError(f"label {labels.max()} is outside 0..{N_LABELS - 1}")
     volume = nifti_bytes(labels_like(labels, scan))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,22 +84,6 @@ def write_case(
 def probability_bytes(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The bytes 0..255 of hemorrhage probabilities: [..., 6] with background to [..., 5] without.
 
-    Background is what is missing to 1. Values are rounded, so a probability is off by .002 at most.
+    Background is the rest to 1. Values are rounded, so a probability is off by .002 at most.
     """
     return np.rint(probabilities[..., 1:] * np.float32(FULL)).astype(np.uint8)
-
-
-def read_masks(folder: str | Path, case: str, n_planes: int) -> NDArray[np.uint8]:
-    """The labels uint8 [x, y, z] of a case, put together again from its mask PNGs.
-
-    Raises InputError if a plane is missing, of another size, or of a colour that is no class.
-    """
-    planes: list[NDArray[np.uint8]] = []
-    for plane in range(n_planes):
-        path = Path(folder) / MASKS / slice_name(case, plane)
-        labels = from_display(read_mask(path))
-        if planes and labels.shape != planes[0].shape:
-            size = " x ".join(str(n) for n in planes[0].shape)
-            raise InputError(path, f"is not {size} pixels as the first plane", "Predict again")
-        planes.append(labels)
-    return np.stack(planes, axis=-1) if planes else np.zeros((0, 0, 0), np.uint8)

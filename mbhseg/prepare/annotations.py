@@ -1,4 +1,4 @@
-"""What the raters drew in one case."""
+"""The raters' labels of one case."""
 
 from typing import Any, NamedTuple
 
@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from mbhseg.classes import Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.nifti import label_array
 from mbhseg.inspect.archive import Archive
@@ -16,7 +17,7 @@ class RatedCase(NamedTuple):
 
     case: str
     patient: str
-    labels: dict[int, NDArray[np.uint8]]
+    labels: dict[int, Labels]
     affine: NDArray[Any]
 
 
@@ -28,12 +29,12 @@ def rater_name(rater: int) -> str:
 def read_raters(archive: Archive, case: str, scan: nib.Nifti1Image) -> RatedCase:
     """Read the labels of all raters of a case whose scan is `scan`.
 
-    Raises InputError if there is no rater or a label volume has another shape than the scan.
+    Raises InputError if no rater annotated it, or if the shape of a label volume is not the scan's.
     """
     files = archive.cases[case]
     if not files.labels:
         raise InputError(
-            f"{archive.path}:{case}", "has no rater's labels to score with", "Exclude the case"
+            f"{archive.path}:{case}", "no rater annotated this case", "Exclude the case"
         )
     labels = {}
     for rater, member in files.labels.items():

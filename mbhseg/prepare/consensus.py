@@ -1,8 +1,8 @@
 """Several raters' labels of one scan made into one: votes, STAPLE, set rules, soft targets.
 
-All methods decide a voxel from its vote alone (and, for STAPLE, from how often each vote
-occurs), so the work is done once for each distinct vote, found among the voxels that any rater
-drew; the background voxels, nearly all of a scan, are only counted.
+All methods decide a voxel from its votes alone (and, for STAPLE, from how often each combination
+of votes occurs), so the work is done once per distinct combination among the voxels that any rater
+labelled; the others, nearly all of a scan, are only counted.
 """
 
 import functools
@@ -12,13 +12,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES, Labels
+from mbhseg.classes import N_LABELS, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.drawn_planes import DrawnPlanes
 
 METHODS = ("majority", "union", "intersection", "staple", "rater", "soft")
 TIES = ("background", "foreground", "lowest")
-N_LABELS = len(CLASSES)
 
 T = TypeVar("T")
 
@@ -32,12 +31,12 @@ class Consensus(NamedTuple):
 
 
 class Votes(NamedTuple):
-    """The raters' votes on the voxels that at least one of them drew.
+    """The raters' votes on the voxels that at least one of them labelled.
 
     Attributes:
         shape: of the volume.
         voxels: int64 [n], flat positions of those voxels, ascending, first axis fastest.
-        patterns: uint8 [p, r], the distinct votes, one column a rater.
+        patterns: uint8 [p, r], the distinct combinations of votes, one column per rater.
         which: intp [n], the row of `patterns` that each voxel has.
         sizes: int64 [p], the number of voxels of each pattern.
     """
@@ -50,21 +49,21 @@ class Votes(NamedTuple):
 
     @property
     def background(self) -> int:
-        """The number of voxels that no rater drew."""
+        """The number of voxels that no rater labelled."""
         return int(np.prod(self.shape, dtype=np.int64)) - len(self.voxels)
 
     def counts(self) -> NDArray[np.int64]:
-        """Votes for each label, [p, 6]; every row sums to the number of raters."""
+        """Votes per label, [p, 6]; every row sums to the number of raters."""
         return (self.patterns[:, :, None] == np.arange(N_LABELS)).sum(axis=1)
 
     def by_plane(self) -> dict[int, slice]:
-        """Where in `voxels` the voxels of each plane lie; planes without any are left out."""
+        """The part of `voxels` in each plane; planes without any are left out."""
         area = self.shape[0] * self.shape[1]
         ends = np.searchsorted(self.voxels, np.arange(self.shape[2] + 1) * area).tolist()
         return {z: slice(*ends[z : z + 2]) for z in range(self.shape[2]) if ends[z] < ends[z + 1]}
 
     def labels(self, decided: Labels) -> DrawnPlanes:
-        """The labels that one label a pattern (uint8 [p]) gives; background elsewhere."""
+        """The volume of one label per pattern (uint8 [p]); background elsewhere."""
         rows, columns = self.shape[:2]
         values, planes = decided[self.which], {}
         for z, part in self.by_plane().items():
@@ -86,23 +85,25 @@ def consensus(
     Args:
         labels: rater -> uint8 labels 0..5, all of one shape.
         method: `majority`: the label with the most votes, background being a vote like any other;
-            `union`: where any rater drew, the most voted bleed, the lowest label at a tie;
+            `union`: where any rater labelled hemorrhage, its class with the most votes, the lowest
+            label at a tie;
             `intersection`: the label that all raters agree on, background elsewhere;
             `staple`: see `staple`;
             `rater`: the labels of `rater`;
-            `soft`: the largest vote fraction, the lowest label at a tie (the hard counterpart
-            of `plane_votes`).
-        ties: for `majority`: `background`; `foreground`: the most voted bleed, the lowest label
-            among equals; `lowest`: the lowest of the tied labels, background being 0.
+            `soft`: the label with the most votes, the lowest at a tie (the hard counterpart of
+            `plane_votes`).
+        ties: for `majority`: `background`; `foreground`: the hemorrhage class with the most votes,
+            the lowest label among equals; `lowest`: the lowest of the tied labels, background
+            being 0.
         rater: for `rater`.
         where: the case, for messages.
 
     Returns:
-        uint8 labels of the same shape, first axis fastest in memory. Volumes without a bleed
-        give a volume without a bleed.
+        uint8 labels of the same shape, first axis fastest in memory. Volumes without hemorrhage
+        give a volume without hemorrhage.
 
     Raises:
-        InputError: no rater at all, the shapes differ, or `rater` did not draw this case.
+        InputError: no rater at all, the shapes differ, or `rater` did not annotate this case.
         ValueError: unknown `method` or `ties`.
     """
     if method not in METHODS:
@@ -116,24 +117,24 @@ def consensus(
 
 
 def single_rater(labels: Mapping[int, T], rater: int | None, where: str) -> T:
-    """The labels of one rater; InputError if this rater did not draw the case."""
+    """The labels of one rater; InputError if this rater did not annotate the case."""
     if rater is None or rater not in labels:
-        drew = ", ".join(str(k) for k in sorted(labels)) or "none"
+        others = ", ".join(str(k) for k in sorted(labels)) or "none"
         raise InputError(
             where,
-            f"rater {rater} did not draw this case (raters: {drew})",
+            f"rater {rater} did not annotate this case (raters: {others})",
             "Choose another consensus method, or exclude the case",
         )
     return labels[rater]
 
 
 def count_votes(labels: Mapping[int, DrawnPlanes], where: str = "consensus") -> Votes:
-    """Gather the votes on every voxel that a rater drew; columns in the order of the raters.
+    """Count the votes on every voxel that a rater labelled; columns in the order of the raters.
 
     Raises InputError if there is no rater or the shapes differ.
     """
     if not labels:
-        raise InputError(where, "no rater drew this case", "Exclude it (qc.on_error: exclude)")
+        raise InputError(where, "no rater annotated this case", "Exclude it (qc.on_error: exclude)")
     raters = sorted(labels)
     shape = labels[raters[0]].shape
     for k in raters:
@@ -158,9 +159,9 @@ def count_votes(labels: Mapping[int, DrawnPlanes], where: str = "consensus") -> 
 
 
 def _distinct(columns: list[Labels]) -> tuple[Labels, NDArray[np.intp]]:
-    """The distinct rows of a table [n, r] given by columns, and the row that each of n has.
+    """The distinct rows of a table [n, r] given by columns, and the index of each row's match.
 
-    Column by column and by counting: linear in n, where a sort would not be.
+    It counts column by column, which is linear in n; sorting would not be.
     """
     patterns = np.zeros((1, 0), np.uint8)
     which = np.zeros(len(columns[0]), np.intp)
@@ -176,7 +177,7 @@ def _distinct(columns: list[Labels]) -> tuple[Labels, NDArray[np.intp]]:
 
 
 def decide(votes: Votes, method: str, ties: str = "background") -> DrawnPlanes:
-    """Apply a voting method of `consensus` (all but `rater`) to gathered votes."""
+    """Apply a method of `consensus` (all but `rater`) to counted votes."""
     if method == "staple":
         return votes.labels(staple(votes))
     counts = votes.counts()
@@ -201,11 +202,11 @@ def staple(votes: Votes, tolerance: float = 1e-5, max_iterations: int = 10_000) 
     Maurer (IPMI 2003), over the whole volume, background included, as ITK's
     MultiLabelSTAPLEImageFilter does it: the prior of a label is its share among all raters'
     voxels, the matrices start from the majority vote, and the iteration stops when no entry
-    moves by `tolerance`. A tied vote says nothing at the start (ITK 5 counts it in a cell
-    where it does not belong). Voxels with equal votes have equal posteriors, so one step costs
-    distinct votes x raters x labels.
+    changes by `tolerance`. Tied voxels are left out of the start (ITK 5 counts them in a wrong
+    cell). Voxels with equal votes have equal posteriors, so one step costs distinct patterns x
+    raters x labels.
 
-    Returns one label a pattern, uint8 [p]; equally probable labels give background.
+    Returns one label per pattern, uint8 [p]; equally probable labels give background.
     """
     background = np.zeros((1, votes.patterns.shape[1]), np.uint8)
     patterns = np.vstack([votes.patterns, background])
@@ -250,10 +251,10 @@ def _share(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def plane_votes(votes: Votes) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Soft targets: z and vote counts [x, y, 6], background first, of each plane with a drawing.
+    """Soft targets: z and vote counts [x, y, 6], background first, of each plane with any label.
 
-    They sum to the number of raters in every voxel, so their shares are exact. In the planes that
-    are left out every rater voted for the background.
+    The counts of a voxel sum to the number of raters. In the planes that are left out, every rater
+    voted for background.
     """
     rows, columns = votes.shape[:2]
     counts = votes.counts().astype(np.uint8)[votes.which]

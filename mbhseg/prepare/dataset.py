@@ -1,7 +1,7 @@
-"""The PNG data set in the seed's folder layout, put together from shards without copying.
+"""The PNG data set in the reference project's folder layout, linked from the shards' files.
 
-dataset/{train,valid,test}/{images,masks}/<case>_<zzz>.png, and a manifest of what lies where.
-Beside it, annotations/{rater<k>,soft}/<case>_<zzz>.png: what each rater drew, whatever the split.
+dataset/{train,valid,test}/{images,masks}/<case>_<zzz>.png, and a manifest that lists them.
+Beside it, annotations/{rater<k>,soft}/<case>_<zzz>.png: each rater's masks, whatever the split.
 """
 
 import errno
@@ -21,14 +21,14 @@ from mbhseg.split.partition import members
 COLUMNS = ("subset", "case", "slice", "image", "mask", "classes", "image_sha256", "mask_sha256")
 KINDS = ("images", "masks")
 ANNOTATION_COLUMNS = ("case", "slice", "annotation", "mask", "classes", "mask_sha256")
-_CONSENSUS = "consensus"  # lies in the data set
+_CONSENSUS = "consensus"  # is in the data set
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 
 SliceId = tuple[str, int]  # case and voxel plane
 
 
 class Png(NamedTuple):
-    """A PNG of an earlier stage: its path, its hex sha256, and, of a mask, its classes."""
+    """A PNG of an earlier stage: its path, its hex sha256 and, for a mask, its classes."""
 
     path: Path
     sha256: str
@@ -40,27 +40,29 @@ def index_shards(
 ) -> dict[SliceId, Png]:
     """Join the manifests of all shards into one index of slices.
 
-    `shards` are pairs of a folder and its manifest (file, sha256, of masks also classes); only
+    `shards` are pairs of a folder and its manifest (file, sha256, for masks also classes); only
     files directly in the subfolder `under` are taken, e.g. `consensus`. The order of the shards
-    does not matter. Raises InputError for a name that is not `<case>_<zzz>.png` and for a slice
+    does not matter. Raises InputError for a name other than `<case>_<zzz>.png` and for a slice
     that two shards hold.
     """
-    found: dict[SliceId, Png] = {}
+    index: dict[SliceId, Png] = {}
     for folder, manifest in shards:
         classes = manifest["classes"] if "classes" in manifest else [""] * len(manifest)
-        for file, sha256, drawn in zip(manifest["file"], manifest["sha256"], classes, strict=True):
+        for file, digest, keys in zip(manifest["file"], manifest["sha256"], classes, strict=True):
             name = PurePosixPath(file)
             if name.parent != PurePosixPath(under):
                 continue
             path = Path(folder) / name
-            case, _, index = name.stem.rpartition("_")
-            if not case or not index.isdecimal() or name.suffix != ".png":
+            case, _, plane = name.stem.rpartition("_")
+            if not case or not plane.isdecimal() or name.suffix != ".png":
                 raise InputError(path, "is not named <case>_<zzz>.png", "Run its stage again")
-            key = case, int(index)
-            if key in found:
-                raise InputError(path, f"is in {found[key].path} too", "Run its stage again")
-            found[key] = Png(path, sha256, drawn if isinstance(drawn, str) else "")
-    return found
+            key = case, int(plane)
+            if key in index:
+                raise InputError(
+                    path, f"the same slice is in {index[key].path}", "Run its stage again"
+                )
+            index[key] = Png(path, digest, keys if isinstance(keys, str) else "")
+    return index
 
 
 def assemble(
@@ -74,22 +76,21 @@ def assemble(
 ) -> pd.DataFrame:
     """Assemble the data set of one fold and write its manifest; both appear whole or not at all.
 
-    `split` is a fold table; `images` and `masks` are what `index_shards` gives. The images
-    say which slices there are: every image of a case in the split needs a mask; masks without an
-    image, and slices of cases outside the split, are left out. A case may have no slice. The
-    subset folders are there even if they are empty.
+    `split` is a fold table; `images` and `masks` come from `index_shards`. Every image of a case
+    in the split needs a mask; masks without an image, and slices of cases outside the split, are
+    left out. A case may have no slice. The subset folders are made even if they stay empty.
 
-    The files are hard links to the shards' PNGs, copies where the file system has no links.
+    The files are hard links to the shards' PNGs, or copies where the file system has no links.
     Manifest columns: subset, case, slice, image, mask (paths relative to `root`), classes
     (labels in the mask: "IPH,SAH"), image_sha256, mask_sha256; rows by subset (train, valid,
     test), case, slice. Returns the manifest.
 
     Raises InputError for an image without a mask, a slice of a slice-level split without an
-    image, and a file that is gone.
+    image, and a missing file.
     """
     root, out_dir, out_table = Path(root), Path(out_dir), Path(out_table)
     inside = out_dir.relative_to(root).as_posix()
-    out_table.unlink(missing_ok=True)  # a cut between the two must not leave the old manifest
+    out_table.unlink(missing_ok=True)  # an interrupt below must not leave the old manifest
     rows = []
     with atomic_dir(out_dir) as partial:
         for subset in SUBSETS:
@@ -118,20 +119,20 @@ def assemble_annotations(
 ) -> pd.DataFrame:
     """Put every rater's masks, and the votes if they are stored, into one folder, and list them.
 
-    `shards` are pairs of a folder and its manifest as rasterize writes them. The files are laid
-    as those of `assemble`, to `out_dir`/<annotation>/<case>_<zzz>.png, where `annotation` is
-    `rater<k>` (mask PNGs: `raster.read_mask`) or `soft` (votes: `raster.read_votes`). The manifest
+    `shards` are pairs of a folder and its manifest as rasterize writes them. The files are linked
+    like those of `assemble`, to `out_dir`/<annotation>/<case>_<zzz>.png, where `annotation` is
+    `rater<k>` (mask PNGs: `masks.read_mask`) or `soft` (votes: `votes.read_votes`). The manifest
     has the columns case, slice, annotation, mask (path relative to `root`), classes (in the mask;
-    empty for votes), mask_sha256; rows by case, slice, annotation; none if rasterize was told to
-    write no masks but the consensus. It does not depend on the shards. Returns the manifest.
+    empty for votes), mask_sha256; rows by case, slice, annotation; none if rasterize wrote the
+    consensus only. It does not depend on the division into shards. Returns the manifest.
 
-    Raises InputError as `index_shards`, and for a file that is gone.
+    Raises InputError as `index_shards`, and for a missing file.
     """
     shards, root, out_dir = list(shards), Path(root), Path(out_dir)
     inside = out_dir.relative_to(root).as_posix()
     files = [file for _, manifest in shards for file in manifest["file"]]
     kinds = {PurePosixPath(file).parent.as_posix() for file in files} - {_CONSENSUS}
-    Path(out_table).unlink(missing_ok=True)  # a cut between the two must not leave the old one
+    Path(out_table).unlink(missing_ok=True)  # an interrupt below must not leave the old one
     rows = []
     with atomic_dir(out_dir) as partial:
         for kind in kinds:
@@ -166,13 +167,13 @@ def link(source: Path, target: Path) -> None:
                 raise
             shutil.copyfile(source, target)
     except FileNotFoundError as error:
-        raise InputError(source, "is gone", "Run the stage that wrote it again") from error
+        raise InputError(source, "is missing", "Run the stage that wrote it again") from error
 
 
 def in_fold(table: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     """The data set's manifest with the subsets of another fold: rows of `table` that `split` names.
 
-    The PNGs lie in the folders of the fold that was assembled; only the column subset changes.
+    The PNGs stay in the folders of the assembled fold; only the column subset changes.
     """
     keys = ["case", "slice"] if "slice" in split else ["case"]
     joined = table.drop(columns="subset").merge(split[[*keys, "subset"]], on=keys, how="inner")

@@ -1,4 +1,4 @@
-"""The data set in other tools' formats: the seed's zip of images and masks, and nnU-Net v2 raw."""
+"""The data set in other formats: the reference project's zip of PNGs, and nnU-Net v2 raw data."""
 
 import hashlib
 import re
@@ -26,12 +26,12 @@ _GZIP = b"\x1f\x8b"
 
 
 def image_mask_zip(manifest: pd.DataFrame, root: str | Path, out_zip: str | Path, top: str) -> None:
-    """Write the seed's ImageMask-Dataset zip: <top>/{train,valid,test}/{images,masks}/*.png.
+    """Write the reference project's zip: <top>/{train,valid,test}/{images,masks}/*.png.
 
-    `manifest` is dataset.tsv, whose paths are relative to `root`. The PNGs are stored as they
-    are; names are sorted and times fixed, so equal data sets are equal zips, byte for byte.
+    `manifest` is dataset.tsv, whose paths are relative to `root`. The PNGs are stored without
+    compression, sorted by name and with a fixed time, so equal data sets give equal bytes.
 
-    Raises InputError for a PNG that is gone or is not the one of the manifest.
+    Raises InputError for a PNG that is missing or has another digest than in the manifest.
     """
     with atomic_file(out_zip) as partial, zipfile.ZipFile(partial, "w") as archive:
         for subset in SUBSETS:
@@ -48,8 +48,8 @@ def image_mask_zip(manifest: pd.DataFrame, root: str | Path, out_zip: str | Path
 
 
 def _entry(name: str, mode: int, dos: int = 0) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, ZIP_EPOCH)  # stored: PNGs do not shrink further
-    entry.create_system = 3  # Unix, whichever system writes it
+    entry = zipfile.ZipInfo(name, ZIP_EPOCH)  # uncompressed: PNGs do not shrink further
+    entry.create_system = 3  # Unix, on any system
     entry.external_attr = mode << 16 | dos
     return entry
 
@@ -58,18 +58,10 @@ def _checked(path: Path, digest: str) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(path, "is gone", "Build the data set again") from error
+        raise InputError(path, "is missing", "Build the data set again") from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise InputError(path, "is not as in dataset.tsv", "Build the data set again")
+        raise InputError(path, "differs from dataset.tsv", "Build the data set again")
     return data
-
-
-def nnunet_name(dataset_id: int, name: str) -> str:
-    """The folder name of a data set in nnUNet_raw; ValueError if nnU-Net would not take it."""
-    folder = f"Dataset{dataset_id:03d}_{name}"
-    if dataset_id < 1 or not NNUNET_NAME.fullmatch(folder):
-        raise ValueError(f"{folder} is not Dataset<001..999>_<name>")
-    return folder
 
 
 def nnunet(
@@ -81,24 +73,24 @@ def nnunet(
     ties: str,
     rater: int | None = None,
 ) -> pd.DataFrame:
-    """Write the data set in nnU-Net v2's raw format, with this project's splits.
+    """Write the data set in nnU-Net v2's raw format, with the splits of this project.
 
     Args:
         archive_path: the archive of all scans.
         folds: all fold tables; they share one test set.
-        out_dir: the folder to make; its name is as `nnunet_name` makes it.
-        method: how the raters become one label volume, with `ties` and `rater`; see
+        out_dir: the folder to make; nnU-Net accepts names such as `Dataset001_mbhseg25`.
+        method: how the raters' labels become one volume, with `ties` and `rater`; see
             `mbhseg.prepare.consensus.consensus`.
 
     Training and validation cases go to imagesTr/<case>_0000.nii.gz and labelsTr/<case>.nii.gz,
     test cases to imagesTs and labelsTs. Images are the archive's own bytes; labels are uint8
     0..5 in the same geometry. splits_final.json has the folds in order; nnU-Net's planning
-    copies it to where its training looks for it. The volumes keep their matrix and spacing:
-    nnU-Net resamples by itself.
+    copies it to the folder that its training reads. The volumes keep their matrix and spacing:
+    nnU-Net resamples them itself.
 
     Returns the manifest of the folder (file, bytes, sha256). Raises InputError for a case that is
     not in the archive, a split by slice, and a split without training cases; ValueError for
-    folds that do not share one test set and for a name that nnU-Net would not take.
+    folds that do not share one test set and for a name that nnU-Net would not accept.
     """
     out_dir = Path(out_dir)
     if not NNUNET_NAME.fullmatch(out_dir.name):
@@ -148,18 +140,20 @@ def _case_lists(folds: Sequence[pd.DataFrame]) -> tuple[list[dict[str, list[str]
 
 def _description(n_training: int, sheared: bool) -> dict[str, Any]:
     description = {
-        "channel_names": {"0": "CT"},  # nnU-Net's own name for its CT normalisation
+        "channel_names": {"0": "CT"},  # selects nnU-Net's CT normalisation
         "labels": {c.key: c.label for c in CLASSES},
         "numTraining": n_training,
         "file_ending": ".nii.gz",
     }
-    if sheared:  # nnU-Net's default reader, SimpleITK, refuses such an affine or reads another
+    if sheared:  # nnU-Net's default reader, SimpleITK, refuses or changes such an affine
         description["overwrite_image_reader_writer"] = "NibabelIO"
     return description
 
 
 def is_sheared(scan: nib.Nifti1Image) -> bool:
-    """Whether the axes are not at right angles, as an uncorrected gantry tilt leaves them."""
+    """Whether the axes are not at right angles, as after an uncorrected gantry tilt."""
     axes = np.asarray(scan.affine, np.float64)[:3, :3]
     axes = axes / np.linalg.norm(axes, axis=0)
-    return not np.allclose(axes.T @ axes, np.eye(3), atol=1e-5)  # SimpleITK's limit lies just above
+    return not np.allclose(
+        axes.T @ axes, np.eye(3), atol=1e-5
+    )  # SimpleITK's limit is slightly larger

@@ -1,9 +1,4 @@
-"""Label volumes as RGB mask PNGs, and back: the seed's colour code, exact both ways.
-
-Soft targets are stored as the votes themselves: one 8-bit grey PNG a slice, 6 H x W, the six
-labels' images one below the other (background first), each pixel the number of raters who chose
-that label. The six numbers of a pixel sum to the number of raters, so fractions are exact.
-"""
+"""The masks of a shard as PNGs: the consensus, each rater's, and the raters' votes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +11,7 @@ from mbhseg.classes import FOREGROUND, Labels
 from mbhseg.files import atomic_dir, slice_name, write_listed
 from mbhseg.imaging.display import display_shape, resize_labels, to_display
 from mbhseg.imaging.drawn_planes import DrawnPlanes
-from mbhseg.imaging.masks import _blank_mask, encode_mask
+from mbhseg.imaging.masks import blank_mask, encode_mask
 from mbhseg.imaging.png import encode_png
 from mbhseg.inspect.archive import Archive, CaseFiles
 from mbhseg.prepare.consensus import (
@@ -28,13 +23,13 @@ from mbhseg.prepare.consensus import (
     single_rater,
 )
 from mbhseg.prepare.slices import check_planes
-from mbhseg.prepare.votes import _blank_votes, encode_votes
+from mbhseg.prepare.votes import blank_votes, encode_votes
 
 COLUMNS = ("file", "bytes", "sha256", "classes")
 
 
 class MaskRow(NamedTuple):
-    """One row of a manifest of masks; `classes` as in `IPH,SAH`, empty without a bleed."""
+    """One row of a manifest of masks; `classes` such as `IPH,SAH`, empty without hemorrhage."""
 
     file: str
     bytes: int
@@ -44,7 +39,7 @@ class MaskRow(NamedTuple):
 
 def classes_in(labels: Labels) -> str:
     """Keys of the classes in a mask, in the order of the labels: `IPH,SAH`; empty if none."""
-    present = int(np.bitwise_or.reduce(np.uint8(1) << labels, axis=None))  # a bit a label
+    present = int(np.bitwise_or.reduce(np.uint8(1) << labels, axis=None))  # one bit per label
     return ",".join(c.key for c in FOREGROUND if present >> c.label & 1)
 
 
@@ -60,12 +55,12 @@ def run(
 
     `planes` maps each case of the shard to the planes to keep. Writes
     consensus/<case>_<zzz>.png; with `per_rater` rater<k>/<case>_<zzz>.png for each rater of the
-    case; with the method `soft` the votes, soft/<case>_<zzz>.png. The consensus is made of the
+    case; with the method `soft` the votes, soft/<case>_<zzz>.png. The consensus is made from the
     whole volume, so a mask does not depend on which other planes are kept.
 
     Returns the manifest: file, bytes, sha256, classes (in the mask; empty for votes); sorted by
-    file. Raises InputError for a case that the archive does not hold, has no rater, or not the
-    rater asked for.
+    file. Raises InputError for a case that is not in the archive, that no rater annotated, or that
+    the chosen rater did not annotate.
     """
     rows: list[MaskRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:
@@ -111,9 +106,9 @@ def write_case(
 
 
 def _mask_png(volume: DrawnPlanes, plane: int, size: int | None) -> tuple[bytes, str]:
-    """The mask PNG of a plane, and the classes in it; blank planes are not even looked at."""
+    """The mask PNG of a plane, and the classes in it; a blank plane costs nothing."""
     if plane not in volume.planes:
-        return _blank_mask(display_shape(volume.shape, size)), ""
+        return blank_mask(display_shape(volume.shape, size)), ""
     mask = resize_labels(np.ascontiguousarray(to_display(volume.planes[plane])), size)
     return encode_mask(mask), classes_in(mask)
 
@@ -128,7 +123,7 @@ def _votes_pngs(
             blank.remove(plane)
             yield plane, encode_png(encode_votes(resize_labels(to_display(counts), size)))
     shape, raters = display_shape(votes.shape, size), votes.patterns.shape[1]
-    yield from ((plane, _blank_votes(shape, raters)) for plane in blank)
+    yield from ((plane, blank_votes(shape, raters)) for plane in blank)
 
 
 def _decided(

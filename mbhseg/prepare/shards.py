@@ -1,4 +1,4 @@
-"""Which cases a shard of a data stage works on, and which planes of them."""
+"""Which cases a shard of a data stage works on, and which of their planes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,11 @@ from mbhseg.prepare.slices import select_planes
 
 T = TypeVar("T")
 
+_SEED = 137  # of the random choice of planes without hemorrhage
+
 
 def shard_of(items: Sequence[T], name: str) -> list[T]:
-    """Every n-th of the items, beginning with the i-th; `name` is `<i>-of-<n>`, i from 1."""
+    """Every n-th of the items, starting with the i-th; `name` is `<i>-of-<n>`, i from 1."""
     index, count = (int(part) for part in name.split("-of-"))
     return list(items[index - 1 :: count])
 
@@ -21,8 +23,8 @@ def kept_planes(
 ) -> dict[str, list[int]]:
     """The planes to keep of each case of a shard.
 
-    `usable` and `slices` are the inventory's tables; `keep` holds `keep`, `fraction` and `seed`
-    as `slices.select_planes` takes them; `rater`, if any, is the only one whose bleeds count.
+    `usable` and `slices` are the inventory's tables; `keep` holds `keep` and `fraction` for
+    `slices.select_planes`; `rater`, if given, is the only one whose labels count.
     """
     cases, counts = read_table(usable), read_table(slices)
     sizes = dict(zip(cases["case"], cases["n_slices"], strict=True))
@@ -30,7 +32,12 @@ def kept_planes(
     by_case = dict(tuple(counts.groupby("case")))
     return {
         case: select_planes(
-            by_case.get(case, counts.iloc[:0]), int(sizes[case]), case=case, raters=raters, **keep
+            by_case.get(case, counts.iloc[:0]),
+            int(sizes[case]),
+            seed=_SEED,
+            case=case,
+            raters=raters,
+            **keep,
         )
         for case in shard_of(sorted(sizes), shard)
     }

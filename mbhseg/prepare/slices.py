@@ -1,6 +1,6 @@
-"""From CT volumes to 8-bit RGB slices: which planes, how they lie, how they are windowed.
+"""From CT volumes to 8-bit RGB slices: which planes, in which orientation and windows.
 
-The display orientation is the seed's: the voxel plane [x, y] turned 90 degrees
+The display orientation is the reference project's: the voxel plane [x, y] turned 90 degrees
 counter-clockwise, so image rows are y from high to low and columns are x from low to high.
 """
 
@@ -15,9 +15,7 @@ import pandas as pd
 from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import MANIFEST_COLUMNS, ManifestRow, atomic_dir, slice_name, write_listed
-from mbhseg.imaging.display import (
-    network_input,
-)
+from mbhseg.imaging.display import network_input
 from mbhseg.imaging.png import encode_png
 from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive, CaseFiles
@@ -38,15 +36,15 @@ def select_planes(
 
     Args:
         counts: inventory/slices.tsv, whole or of this case: case, slice, rater, and one column
-            of voxel counts a class; planes that a rater left empty have no row.
+            of voxel counts per class; planes that a rater left empty have no row.
         n_slices: number of planes of the case.
-        keep: `all`; `bleeding`: planes where a rater drew a bleed; `bleeding_plus`: those and a
-            random share of the others.
+        keep: `all`; `bleeding`: planes where a rater labelled hemorrhage; `bleeding_plus`: those
+            and a random share of the others.
         fraction: that share, 0 to 1, rounded to whole planes. A larger one keeps the same planes
             and adds to them.
-        seed: of the draw, which also depends on the case and on nothing else.
+        seed: of the random choice, which depends on it and the case only.
         case: the case's id.
-        raters: whose drawings count; None: everyone's.
+        raters: whose labels count; None: everyone's.
 
     Raises:
         ValueError: unknown `keep`.
@@ -56,10 +54,10 @@ def select_planes(
         raise ValueError(f"keep is {keep!r}, not one of {', '.join(KEEP)}")
     if keep == "all":
         return list(range(n_slices))
-    drawn = counts[(counts["case"] == case) & (counts[list(KEYS)].sum(axis=1) > 0)]
+    labelled = counts[(counts["case"] == case) & (counts[list(KEYS)].sum(axis=1) > 0)]
     if raters is not None:
-        drawn = drawn[drawn["rater"].isin(list(raters))]
-    bleeding = sorted({int(plane) for plane in drawn["slice"]})
+        labelled = labelled[labelled["rater"].isin(list(raters))]
+    bleeding = sorted({int(plane) for plane in labelled["slice"]})
     if bleeding and bleeding[-1] >= n_slices:
         raise InputError(
             case,
@@ -82,9 +80,9 @@ def write_case(
     size: int | None,
     out_dir: str | Path,
 ) -> list[ManifestRow]:
-    """Write the case's images of `planes` to `out_dir`/<case>_<zzz>.png; one row a file.
+    """Write the case's images of `planes` to `out_dir`/<case>_<zzz>.png; one row per file.
 
-    Without planes the scan is not even read. Raises InputError if the scan cannot be read or
+    Without planes the scan is not read. Raises InputError if the scan cannot be read or
     does not have such a plane.
     """
     if not planes:
@@ -93,7 +91,7 @@ def write_case(
     count, last = reader.shape[2], max(planes)
     check_planes(planes, count, archive.where(case_files.image))
     rows, wanted = [], set(planes)
-    # the rest of the scan is not inflated; to the end, for the checksum, if it is needed whole
+    # planes after the last are not decompressed; a scan needed whole is read to its checksum
     for k, plane in enumerate(islice(reader, last + 1 if last + 1 < count else None)):
         if k in wanted:
             image = network_input(plane[:, :, None], windows, size)[0]
@@ -121,7 +119,7 @@ def run(
     """Write the images of one shard to the folder `out_dir`, whole or not at all.
 
     `planes` maps each case of the shard to the planes to keep. Returns the manifest: file,
-    bytes, sha256; sorted by file. Raises InputError for a case that the archive does not hold.
+    bytes, sha256; sorted by file. Raises InputError for a case that is not in the archive.
     """
     rows: list[ManifestRow] = []
     with Archive(archive_path) as archive, atomic_dir(out_dir) as partial:

@@ -1,8 +1,9 @@
 """Soft targets, stored as the votes themselves.
 
-One 8-bit grey PNG a slice, 6 H x W, the six labels' images one below the other (background first),
-each pixel the number of raters who chose that label. The six numbers of a pixel sum to the number
-of raters, so fractions are exact."""
+One 8-bit grey PNG per slice, 6 H x W: the six labels' images one below the other (background
+first), each pixel the number of raters who chose that label. The six numbers of a pixel sum to the
+number of raters, so fractions are exact.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -11,25 +12,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.classes import CLASSES, Labels
+from mbhseg.classes import CLASSES, N_LABELS, Labels
 from mbhseg.errors import InputError
 from mbhseg.imaging.png import encode_png, read_grey
 
 
 @functools.lru_cache(maxsize=8)
-def _blank_votes(shape: tuple[int, int], raters: int) -> bytes:
-    counts = np.zeros((*shape, len(CLASSES)), np.uint8)
+def blank_votes(shape: tuple[int, int], raters: int) -> bytes:
+    """The PNG of a slice [H, W] in which all of `raters` chose background."""
+    counts = np.zeros((*shape, N_LABELS), np.uint8)
     counts[..., 0] = raters
     return encode_png(encode_votes(counts))
 
 
 def encode_votes(counts: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Vote counts [H, W, 6] as the grey image [6 H, W] that is stored."""
+    """Vote counts [H, W, 6] as the grey image [6 H, W] to store."""
     return np.ascontiguousarray(np.moveaxis(counts, -1, 0)).reshape(-1, counts.shape[1])
 
 
 def votes_of(masks: Sequence[Labels]) -> NDArray[np.uint8]:
-    """Vote counts [H, W, 6] of the masks [H, W] of one slice, one a rater, labels 0..5.
+    """Vote counts [H, W, 6] of the masks [H, W] of one slice, one per rater, labels 0..5.
 
     The last axis sums to the number of masks. Equal to `read_votes` of the slice's stored votes.
     Raises ValueError without masks and for shapes that differ.
@@ -39,26 +41,19 @@ def votes_of(masks: Sequence[Labels]) -> NDArray[np.uint8]:
 
 
 def read_votes(path: str | Path) -> NDArray[np.uint8]:
-    """Vote counts [H, W, 6] of a stored slice, background first: how many raters chose each label.
+    """Vote counts [H, W, 6] of a stored slice, background first: the raters who chose each label.
 
     The last axis sums to the number of raters, the same in every pixel. A soft target is the
-    counts divided by that sum (`read_soft`); the counts are exact.
+    counts divided by that sum.
 
-    Raises InputError if the file is no image of votes: the six numbers of every pixel must have
-    one sum above 0, the number of raters.
+    Raises InputError if the file is not an image of votes: the six numbers of all pixels must have
+    the same sum above 0, the number of raters.
     """
     image = read_grey(path)
-    stack = image.reshape(len(CLASSES), -1, image.shape[1]) if len(image) % 6 == 0 else image[:0]
+    stack = image[:0]
+    if len(image) % N_LABELS == 0:
+        stack = image.reshape(N_LABELS, -1, image.shape[1])
     raters = stack.sum(axis=0, dtype=np.int64)
     if not raters.size or raters.min() != raters.max() or raters.min() == 0:
         raise InputError(path, "not an image of votes", "Run rasterize again")
     return np.moveaxis(stack, 0, -1)
-
-
-def read_soft(path: str | Path) -> NDArray[np.float32]:
-    """Vote fractions [H, W, 6] float32 of a stored slice; the last axis sums to 1.
-
-    Raises InputError as `read_votes`.
-    """
-    counts = read_votes(path)
-    return counts.astype(np.float32) / np.float32(counts[0, 0].sum(dtype=np.int64))

@@ -1,1 +1,1 @@
-"""What made a result, and whether it is still as made. Light: the Snakefile imports it."""
+"""What made a result, and whether it has changed since. Light: the Snakefile imports it."""

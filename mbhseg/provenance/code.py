@@ -41,7 +41,7 @@ def code_digest(
 
 
 def closure(script: Path, root: Path = ROOT) -> set[Path]:
-    """A script and every module of the repository that it imports, by however many steps."""
+    """A script and every module of the repository that it imports, directly or indirectly."""
     return _closure([script], root, PACKAGE)
 
 
@@ -160,7 +160,7 @@ def _file_digest(path: Path) -> str:
 
 @functools.cache
 def _data_files(folder: Path) -> tuple[Path, ...]:
-    """Files of the folders beside a module that are no packages, such as templates/."""
+    """Files of the folders templates/ and static/ beside a module."""
     plain = [d for d in folder.iterdir() if d.is_dir() and d.name in ("templates", "static")]
     return tuple(sorted(p for d in plain for p in d.rglob("*") if p.is_file()))
 

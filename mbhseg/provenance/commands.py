@@ -1,4 +1,4 @@
-"""The command lines that made a folder of results."""
+"""The command lines that made a results folder."""
 
 import datetime
 import shlex
@@ -19,7 +19,7 @@ def note_command(results: str | Path) -> None:
 
 
 def last_command(results: str | Path) -> str | None:
-    """The command line noted last below `results`; None if there is none."""
+    """The last command line in the list below `results`; None if there is none."""
     path = Path(results) / COMMANDS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return lines[-1].split("\t", 1)[1] if lines else None

@@ -1,4 +1,4 @@
-"""Two folders of results held against each other, file by file."""
+"""Two results folders compared file by file."""
 
 import json
 import re
@@ -12,11 +12,11 @@ from mbhseg.errors import InputError
 from mbhseg.files import sha256
 
 COLUMNS = ("file", "status")
-# folders and files that tell when and where a run took place, not what it found; `cache` holds
-# the data set's slices once more, decoded
+# folders and files about when and where a run took place, not about its results; `cache` holds
+# the data set's slices decoded
 RUNTIME_FOLDERS = ("logs", "benchmarks", "state", "cache")
 RUNTIME_FILES = ("provenance.json", "ro-crate-metadata.json")
-# keys of JSON files that do so, at any depth
+# such keys of JSON files, at any depth
 RUNTIME_KEYS = frozenset({"timings", "device", "versions", "git", "probe", "machine", "times"})
 
 
@@ -24,11 +24,10 @@ def compare(left: str | Path, right: str | Path) -> pd.DataFrame:
     """Compare two results folders (`results/`, or `results/<dataset>/` of two runs).
 
     Columns file (relative, `/`) and status: `same` bytes; `same but for times` for a JSON file
-    that differs only in what tells when and where it was made (`RUNTIME_KEYS`), for a page that
-    differs in the training time, commit or command line, and for a manifest that lists such a file;
-    `differs`; `only left`; `only right`. Sorted by file. Logs, benchmarks and provenance are left
-    out, as are the engine's own files (names that begin with a dot). Two empty folders give no
-    rows.
+    that differs only in when and where it was made (`RUNTIME_KEYS`), for a page that differs only
+    in training time, commit or command line, and for a manifest that lists such a file; `differs`;
+    `only left`; `only right`. Sorted by file. Logs, benchmarks and provenance are left out, as are
+    Snakemake's own files (names that begin with a dot). Two empty folders give no rows.
     Raises InputError if one of them is no folder.
     """
     first, second = (dict(_files(Path(side))) for side in (left, right))
@@ -44,14 +43,14 @@ def check(table: pd.DataFrame, left: str | Path, right: str | Path) -> None:
         more = f"; and {len(odd) - 10} more" if len(odd) > 10 else ""
         raise InputError(
             left,
-            f"{len(odd)} of {len(table)} files are not those of {right}: {named}{more}",
-            "Hold the two provenance.json against each other: code, config, data or versions",
+            f"{len(odd)} of {len(table)} files differ from those of {right}: {named}{more}",
+            "Compare the two provenance.json: code, config, data and versions",
         )
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
     if not root.is_dir():
-        raise InputError(root, "is no folder", "Name two folders of results")
+        raise InputError(root, "is no folder", "Give two results folders")
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
         hidden = any(part.startswith(".") for part in parts)
@@ -77,7 +76,7 @@ def _without_json(path: Path) -> list[str]:
     return [x for x in path.read_text().splitlines() if not x.split("\t")[0].endswith(".json")]
 
 
-# what the report's pages say of it: how long a training took, the code's commit, the command line
+# the same on the report's pages: training time, commit, command line
 _RUNTIME_HTML = re.compile(
     r"<dt>training time</dt><dd>[^<]*</dd>|<div><dt>code</dt><dd>[^<]*</dd></div>"
     r"|<h3>Command</h3>\s*<pre[^>]*><code>[^<]*</code></pre>"

@@ -1,4 +1,4 @@
-"""The record of a run: what went in, what made it, what came out; as JSON and as an RO-Crate.
+"""The record of a run, as JSON and as an RO-Crate: inputs, settings, code, machine, outputs.
 
 The crate follows RO-Crate 1.1 (Sefton et al., 2022) and the profile Process Run Crate 0.5 of the
 Workflow Run RO-Crate working group (Leo et al., PLoS ONE 2024): one CreateAction whose
@@ -39,16 +39,16 @@ def record(
     config: Mapping[str, Any],
     artifacts: Iterable[str | Path],
 ) -> dict[str, Any]:
-    """What is needed to make `root` (results/<dataset>) again and to tell whether it is the same.
+    """What is needed to reproduce `root` (results/<dataset>) and to check the reproduction.
 
-    config: the settings that the data set and its runs were made with.
+    config: the settings of the data set and its runs.
     artifacts: files and folders below `root` to list with their digests.
 
     The command line and the jobs' benchmark tables are read from beside `root` (logs/,
-    benchmarks/), where the engine has put them; both may be absent.
+    benchmarks/), where Snakemake puts them; both may be absent.
 
     Keys: dataset, input (source, sha256), config, code (version, commit, changed), command,
-    versions, machine, jobs (job, seconds, max_rss_mib; in the order of names), artifacts (file,
+    versions, machine, jobs (job, seconds, max_rss_mib; sorted by name), artifacts (file,
     bytes, sha256). Raises FileNotFoundError if the archive's digest or an artifact is missing.
     """
     root = Path(root)
@@ -73,18 +73,18 @@ def record(
 
 
 def _jobs(folder: Path) -> list[dict[str, Any]]:
-    found = []
+    jobs = []
     for path in sorted(folder.rglob("*.tsv")):
         row = read_table(path).iloc[-1]
         name = path.relative_to(folder).with_suffix("").as_posix()
-        found.append(
+        jobs.append(
             {"job": name, "seconds": float(row["s"]), "max_rss_mib": _number(row["max_rss"])}
         )
-    return found
+    return jobs
 
 
 def _number(value: Any) -> float | None:
-    """A cell of a benchmark; None where the job was too short to be measured."""
+    """A cell of a benchmark table; None where the job was too short to be measured."""
     try:
         return float(value)
     except ValueError:

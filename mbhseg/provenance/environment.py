@@ -1,4 +1,4 @@
-"""Versions of what is installed, and the state of the code's repository."""
+"""Versions of installed packages, and the git state of the code."""
 
 import importlib.metadata
 import platform
@@ -11,19 +11,19 @@ from mbhseg.provenance.code import ROOT
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Installed versions of the named distributions and of Python; absent ones are left out."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in packages:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_state(root: Path = ROOT) -> dict[str, str | bool | None]:
-    """The commit that the code is at, and whether tracked files differ from it.
+    """The commit of the code, and whether tracked files differ from it.
 
-    Both are None where the code is not in a git checkout or git is not installed.
+    Both are None if the code is not in a git checkout or git is not installed.
     """
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""Results held against their manifests: what is missing, changed or unknown is named."""
+"""Results compared with their manifests: files that are missing, changed or unknown."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,12 +15,12 @@ Digest = Callable[[Path], str]
 
 
 def hashing_once() -> Digest:
-    """A `sha256` that reads a file once, however many names (hard links) it has."""
+    """A `sha256` that reads a file only once, however many hard links it has."""
     known: dict[tuple[int, int], str] = {}
 
     def digest(path: Path) -> str:
-        found = path.stat()
-        key = (found.st_dev, found.st_ino)
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
         if key not in known:
             known[key] = sha256(path)
         return known[key]
@@ -41,9 +41,9 @@ def check_files(
 
 
 def check_folder(manifest: Path, folder: Path, digest: Digest = sha256) -> pd.DataFrame:
-    """Hold a folder against its manifest; files that the manifest does not list are `unknown`.
+    """Compare a folder with its manifest; files that the manifest does not list are `unknown`.
 
-    Names in the answer are relative to the folder that holds the manifest.
+    Files in the result are relative to the folder that holds the manifest.
     """
     listed = read_table(manifest)
     prefix = folder.relative_to(manifest.parent).as_posix() + "/"
@@ -55,7 +55,7 @@ def check_folder(manifest: Path, folder: Path, digest: Digest = sha256) -> pd.Da
 
 
 def check_dataset(table: Path, root: Path, digest: Digest = sha256) -> pd.DataFrame:
-    """Hold images and masks of the data set against dataset.tsv."""
+    """Compare images and masks of the data set with dataset.tsv."""
     rows = read_table(table)
     pairs = [
         *zip(rows["image"], rows["image_sha256"], strict=True),
@@ -104,22 +104,22 @@ def refuse(table: pd.DataFrame, root: Path) -> None:
         more = f" and {len(faults) - len(named)} more" if len(faults) > len(named) else ""
         raise InputError(
             root,
-            f"{len(faults)} of {len(table)} files are not as made: {', '.join(named)}{more}",
-            "Delete the folder or file named and run the workflow again",
+            f"{len(faults)} of {len(table)} files changed or are missing: {', '.join(named)}{more}",
+            "Delete the named files or their folder and run the workflow again",
         )
 
 
 def verify_all(root: Path) -> pd.DataFrame:
-    """Verify everything below `root` (results/<dataset>) that a manifest or the record knows.
+    """Verify everything below `root` (results/<dataset>) that a manifest or provenance.json lists.
 
-    To what `verify` holds, which must all be there, it adds what provenance.json lists, where
-    there is one: inventory, splits, agreement, scores and the report, too. Columns file (relative
-    to `root`) and status (ok, changed, missing, unknown), sorted by file; does not raise for them.
-    Raises InputError if the archive has no digest, or the data set no table: nothing is finished.
+    That is what `verify` checks, all of which must exist, and the files listed in provenance.json,
+    if there is one: inventory, splits, agreement, scores and the report. Columns file (relative to
+    `root`) and status (ok, changed, missing, unknown), sorted by file; does not raise for them.
+    Raises InputError if the archive's digest or the data set's table is missing.
     """
     for name in ("raw/archive.zip.sha256", "dataset.tsv", "annotations.tsv"):
         if not (root / name).is_file():
-            raise InputError(root / name, "is not there", "Run the workflow first")
+            raise InputError(root / name, "is missing", "Run the workflow first")
     folders = [m for p in ("slices/*", "masks/*", "predictions/*/*") for m in root.glob(f"{p}.tsv")]
     models = list(root.glob("models/*/manifest.tsv"))
     parts = [_collected(root, folders, models)]

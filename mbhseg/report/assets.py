@@ -33,16 +33,16 @@ class Download(NamedTuple):
 
 
 class Assets:
-    """Copies files into the folder of the page and tells their links."""
+    """Copies files into the folder of the page and returns their links."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def picture(self, source: str | Path, place: str, alt: str, lossy: bool = False) -> Picture:
-        """Put a picture as WebP at `place`.webp below the page's folder.
+        """Write a picture as WebP to `place`.webp below the page's folder.
 
-        It keeps every pixel unless `lossy` is asked for or it would be larger than LARGE bytes.
-        The same pixels give the same bytes. Raises InputError if the file is missing or no image.
+        It is lossless unless `lossy` or larger than LARGE bytes. The same pixels give the same
+        bytes. Raises InputError if the file is missing or not an image.
         """
         pixels = read_image(source)
         data = b"" if lossy else _webp(pixels, LOSSLESS)
@@ -54,7 +54,7 @@ class Assets:
         return Picture(quote(f"{place}.webp"), pixels.shape[1], pixels.shape[0], alt)
 
     def picture_if_any(self, source: str | Path, place: str, alt: str) -> Picture | None:
-        """As `picture`, or None if there is no such file."""
+        """Like `picture`, but None if there is no such file."""
         return self.picture(source, place, alt) if Path(source).is_file() else None
 
     def download(self, source: str | Path, place: str) -> Download:
@@ -63,7 +63,7 @@ class Assets:
         return Download(quote(place), place, target.stat().st_size)
 
     def text(self, name: str, text: str) -> str:
-        """Write a text file, such as a style sheet; its link."""
+        """Write a text file, such as a style sheet; return its link."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="\n")
@@ -77,7 +77,7 @@ class Assets:
 
 
 def static(name: str) -> str:
-    """The text of a file that every page has a copy of, such as `report.css`."""
+    """The text of a file in static/, such as `report.css`."""
     return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The model card of a run: what it is for, made of, worth, and where it fails, as Markdown."""
+"""The model card of a run as Markdown: intended use, data, scores, limits and recipe."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,12 @@ from mbhseg import __version__
 from mbhseg.classes import ANY, KEYS
 from mbhseg.files import atomic_file, read_json
 from mbhseg.report.dataset import inventory
+from mbhseg.report.facts import flatten
 from mbhseg.report.measures import CONVENTIONS, NAMES, score_rows
 from mbhseg.report.render import render
-from mbhseg.report.run_page import flatten
 
-FEW_CASES = 10  # below this a class mean says little, and the card says so
-OFTEN = 0.8  # specificity below which false alarms are named
+FEW_CASES = 10  # with fewer, a class's mean is unreliable, and the card says so
+OFTEN = 0.8  # specificity below which the card warns of false positives
 
 
 def write_card(
@@ -26,7 +26,7 @@ def write_card(
 ) -> None:
     """Write the card of a run, scored on `dataset` and trained on it or on another, to `path`.
 
-    Everything in it is from models/<run>/run.json, evaluation/<run>/summary.json,
+    Its contents come from models/<run>/run.json, evaluation/<run>/summary.json,
     inventory/cases.tsv and raw/source.json. Raises FileNotFoundError if one is missing.
     """
     info, summary = read_json(run_json), read_json(summary_json)
@@ -52,24 +52,24 @@ def write_card(
 
 
 def limits(summary: dict[str, Any], source: dict[str, Any]) -> list[str]:
-    """What the scores themselves warn of, one sentence each."""
+    """Warnings that follow from the scores, one sentence each."""
     group = summary["model"]["consensus"]
-    found = []
+    warnings = []
     if source.get("kind") == "phantom":
-        found.append("It was tested on generated heads, not on patients.")
+        warnings.append("Tested on generated heads, not on patients.")
     for key in (*KEYS, ANY):
         entry = group["classes"][key]
         name = NAMES[key]
         present, absent = entry["n_present"], entry["n_absent"]
         if present < FEW_CASES:
-            held = f"only {present} test case{'s hold' if present != 1 else ' holds'} it"
-            found.append(f"{name}: {held}, so its scores say little.")
+            held = f"only {present} test case{'s have' if present != 1 else ' has'} it"
+            warnings.append(f"{name}: {held}, so its scores are unreliable.")
         if entry["n_missed"]:
-            found.append(f"{name}: missed altogether in {entry['n_missed']} of {present} cases.")
+            warnings.append(f"{name}: missed completely in {entry['n_missed']} of {present} cases.")
         if entry["specificity"] is not None and entry["specificity"] < OFTEN:
-            found.append(
-                f"{name}: drawn in {entry['n_spurious']} of {absent} cases that do not hold it."
+            warnings.append(
+                f"{name}: false positive in {entry['n_spurious']} of {absent} cases without it."
             )
     if summary.get("calibration") is None:
-        found.append("Its probabilities were not examined for calibration.")
-    return found
+        warnings.append("The calibration of its probabilities was not measured.")
+    return warnings

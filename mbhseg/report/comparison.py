@@ -1,4 +1,4 @@
-"""The page that holds experiments, folds, seeds and other systems against each other.
+"""The page that compares experiments, folds, seeds and other systems.
 
 The numbers are those of comparison/*.csv (docs/scores.md): all runs on the cases that they share.
 """
@@ -27,10 +27,10 @@ _TEXT = ("run", "experiment", "level", "first", "second", "score")
 
 
 class Line(NamedTuple):
-    """Means by class of an experiment, a run, the raters, or of the difference of two.
+    """Means per class of an experiment, a run, the raters, or of a difference.
 
-    `runs` counts the runs behind it (0: none), `sd` their standard deviation by class; `run`
-    is the run to link to.
+    `runs` is the number of runs behind it (0: none), `sd` their standard deviation per class;
+    `run` is the run to link to.
     """
 
     label: str
@@ -42,8 +42,9 @@ class Line(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One score: experiments (the raters last), runs, and differences, whose macro intervals lie
-    within +-`reach`.
+    """One score: experiments (the raters last), runs, and differences.
+
+    The macro intervals of all differences lie within +-`reach`.
     """
 
     score: str
@@ -57,7 +58,7 @@ class Section(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All that the page shows; `n_cases` are shared by all runs, `n_pairs` pairs of runs there."""
+    """All that the page shows; `n_cases` are shared by all runs, `n_pairs` counts pairs of runs."""
 
     sections: list[Section]
     n_cases: int
@@ -94,12 +95,12 @@ def _section(
     differences: pd.DataFrame,
     ceiling: Mapping[str, Any],
 ) -> Section:
-    found = [
+    compared = [
         _differences(differences, level, score) for level in ("experiment", "run", "postprocessing")
     ]
     bounds = [
         abs(bound)
-        for lines in found
+        for lines in compared
         for line in lines
         for bound in line.means[MACRO][:3]
         if bound is not None
@@ -109,9 +110,9 @@ def _section(
         SCORES[score],
         [*_means(experiments, "experiment", score), _raters(ceiling, score)],
         _means(runs, "run", score),
-        found[0],
-        found[1][:MAX_PAIRS],
-        found[2],
+        compared[0],
+        compared[1][:MAX_PAIRS],
+        compared[2],
         math.ceil(10 * max(bounds, default=1)) / 10 or 0.1,
     )
 
@@ -121,7 +122,7 @@ def _known(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(table: pd.DataFrame, column: str, score: str) -> list[Line]:
-    """Lines of runs.csv or experiments.csv, in their order, each raw and then processed."""
+    """Lines of runs.csv or experiments.csv in their order: of each, raw first, then processed."""
     chosen, lines = table[table["score"] == score], []
     for name in chosen[column].unique():
         for candidate, kind in (("raw", "model"), ("processed", "processed")):
@@ -158,14 +159,14 @@ def _differences(table: pd.DataFrame, level: str, score: str) -> list[Line]:
 
 
 def _estimates(by_class: pd.DataFrame, column: str) -> dict[str, Estimate]:
-    found = {}
+    estimates = {}
     for key in CLASSES:
         mean, low, high = (
             _number(by_class.at[key, name]) if key in by_class.index else None
             for name in (column, "low", "high")
         )
-        found[key] = Estimate(mean, low, high)
-    return found
+        estimates[key] = Estimate(mean, low, high)
+    return estimates
 
 
 def _number(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""What the report says about the data: inventory, split, agreement of the raters."""
+"""The data set in the report: inventory, split, numbers of images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,14 +9,8 @@ from mbhseg.classes import ANY, KEYS
 from mbhseg.config.run_names import SUBSETS
 from mbhseg.figures.dataset import class_counts
 from mbhseg.files import read_table
+from mbhseg.report.facts import Fact
 from mbhseg.split import partition
-
-
-class Fact(NamedTuple):
-    """A line of a list of facts."""
-
-    name: str
-    value: str
 
 
 class Inventory(NamedTuple):
@@ -30,15 +24,15 @@ class Inventory(NamedTuple):
 
 
 def inventory(cases_tsv: Path) -> Inventory:
-    """Sum up inventory/cases.tsv; excluded cases do not count."""
+    """Summarise inventory/cases.tsv without the excluded cases."""
     every = read_table(cases_tsv)
     cases = every[every["status"] != "excluded"]
     raters = cases["raters"].map(lambda text: [r for r in str(text).split(",") if r])
     names = sorted({rater for row in raters for rater in row}, key=lambda r: (len(r), r))
-    a_case = raters.map(len).value_counts().sort_index()
+    per_case = raters.map(len).value_counts().sort_index()
     facts = [
         Fact("cases", f"{len(cases):,} of {cases['patient'].nunique():,} patients"),
-        Fact("slices", _range(cases["n_slices"], "a case", 0)),
+        Fact("slices", _range(cases["n_slices"], "per case", 0)),
         Fact("matrix", _sizes(cases)),
         Fact("pixel spacing", _range(cases["spacing_x"], "mm", 3)),
         Fact("slice spacing", _range(cases["spacing_z"], "mm", 2)),
@@ -46,8 +40,8 @@ def inventory(cases_tsv: Path) -> Inventory:
         Fact("orientation", ", ".join(sorted(set(cases["orientation"])))),
         Fact("raters", ", ".join(names) or "none"),
         Fact(
-            "raters a case",
-            ", ".join(f"{k} on {n:,} case{'s' if n != 1 else ''}" for k, n in a_case.items()),
+            "raters per case",
+            ", ".join(f"{k} on {n:,} case{'s' if n != 1 else ''}" for k, n in per_case.items()),
         ),
     ]
     return Inventory(
@@ -76,7 +70,7 @@ def _sizes(cases: pd.DataFrame) -> str:
 
 
 class SplitRow(NamedTuple):
-    """Patients, cases and slices of one subset of one fold, and patients by class (or any)."""
+    """Patients, cases and slices of one subset of one fold, and patients per class (or any)."""
 
     fold: int
     subset: str
@@ -87,7 +81,7 @@ class SplitRow(NamedTuple):
 
 
 def split_rows(balance_tsv: Path) -> list[SplitRow]:
-    """One row a fold and subset of split/balance.tsv; the test set, common to all folds, last."""
+    """One row per fold and subset of split/balance.tsv; the test set, common to all folds, last."""
     balance = read_table(balance_tsv)
     rows = []
     for fold, subset in (

@@ -1,4 +1,4 @@
-"""Every score of a run in tables: the model, the post-processed model and the raters, side by side.
+"""Every score of a run in tables: model, post-processed model and raters side by side.
 
 The numbers are those of evaluation/<run>/summary.json (docs/scores.md); nothing is computed here.
 """
@@ -16,13 +16,13 @@ NAMES = {
 }
 CONVENTIONS = {
     "dice_present": "Where the class is present",
-    "dice_nnunet": "nnU-Net's convention: a class drawn in vain counts 0",
+    "dice_nnunet": "nnU-Net's convention: a false-positive class scores 0",
 }
 _N = {"dice_present": "n_present", "dice_nnunet": "n_scored"}
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95 % interval and the n it rests on; None where there is no value."""
+    """A mean with its 95 % interval and its n; None where there is no value."""
 
     mean: float | None
     low: float | None = None
@@ -34,11 +34,11 @@ NOTHING = Estimate(None)
 
 
 class ScoreRow(NamedTuple):
-    """Dice of one class, or of their `macro` mean, in one convention.
+    """Dice of one class, or the `macro` mean, in one convention.
 
-    `processed` is the model after post-processing (None without one), `others` a rater against
-    the other raters' consensus, `raters` a rater against another; `ratio` is the model against
-    single raters over rater against rater, where the class is present.
+    `processed` is the model after post-processing (None without), `others` a rater against the
+    other raters' consensus, `raters` a rater against another; `ratio` is the model against
+    single raters divided by rater against rater, where the class is present.
     """
 
     key: str
@@ -51,7 +51,7 @@ class ScoreRow(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """A score of the long table: what it is called, its digits, and where a group keeps it."""
+    """A score of the long table: its label, its digits, and its path in a group of a summary."""
 
     label: str
     digits: int
@@ -59,7 +59,7 @@ class Measure(NamedTuple):
 
 
 class MeasureRow(NamedTuple):
-    """A measure by class (and macro where there is one): the model's and the raters' values."""
+    """A measure per class (and macro where there is one): the model's and the raters' values."""
 
     measure: Measure
     model: dict[str, Estimate]
@@ -81,7 +81,7 @@ _GROUPED = {
         Measure("sensitivity below 1 ml", 2, ("lesions", "any", "lt1ml", "sensitivity")),
         Measure("sensitivity 1 to 10 ml", 2, ("lesions", "any", "1to10ml", "sensitivity")),
         Measure("sensitivity above 10 ml", 2, ("lesions", "any", "gt10ml", "sensitivity")),
-        Measure("false lesions a scan", 2, ("lesions", "any", "all", "false_per_scan")),
+        Measure("false lesions per scan", 2, ("lesions", "any", "all", "false_per_scan")),
     ],
     "Volume": [
         Measure("bias, ml", 2, ("volume", "drawn", "bias_ml")),
@@ -99,16 +99,16 @@ _GROUPED = {
     ],
 }
 _SPREAD = [
-    Measure("GED, the lower the better", 2, ("ged",)),
+    Measure("GED, lower is better", 2, ("ged",)),
     Measure("soft Dice against the raters' votes", 2, ("soft_dice",)),
 ]
 _ECE = Measure("expected calibration error", 3, ("ece",))
 
 
 def estimate(entry: Mapping[str, Any], path: Sequence[str], n: str | None = None) -> Estimate:
-    """The mean at a path of nested dictionaries; its interval lies beside it under `intervals`.
+    """The mean at a path of nested dictionaries, with its interval from `intervals` beside it.
 
-    `n` names the number of cases beside it. What is missing is None.
+    `n` is the key of the number of cases beside it. Missing values are None.
     """
     for name in path[:-1]:
         entry = entry.get(name) or {}
@@ -127,7 +127,7 @@ def dice_of(group: Mapping[str, Any] | None, key: str, score: str) -> Estimate:
 
 
 def score_rows(summary: Mapping[str, Any], score: str) -> list[ScoreRow]:
-    """One row a class, EDH..SDH, then macro and any; `score` is one of CONVENTIONS."""
+    """One row per class, EDH..SDH, then macro and any; `score` is one of CONVENTIONS."""
     processed, ceiling = summary.get("processed"), summary["ceiling"]
     ratios = summary["ratio"]["classes"]
     return [
@@ -159,9 +159,9 @@ def _ratio(entry: Mapping[str, Any]) -> Estimate:
 
 
 def measure_rows(summary: Mapping[str, Any]) -> dict[str, list[MeasureRow]]:
-    """All other scores in groups: the model, and a rater against the others, by class and macro.
+    """All other scores in groups: the model, and a rater against the others, per class and macro.
 
-    Measures that no class has a value for are left out, and so are groups without measures.
+    Measures without a value in any class are left out, and so are groups without measures.
     """
     found = {
         title: [_measured(summary, measure) for measure in measures]
@@ -211,7 +211,7 @@ def _ece(entry: Mapping[str, Any]) -> Estimate:
 
 
 class OrganisersRow(NamedTuple):
-    """One of the challenge's scores: the model, and what a rater gets against the others."""
+    """One of the challenge's scores: of the model, and of a rater against the others."""
 
     name: str
     model: Estimate
@@ -221,7 +221,7 @@ class OrganisersRow(NamedTuple):
 
 
 def organisers_rows(summary: Mapping[str, Any]) -> list[OrganisersRow]:
-    """The challenge's scores, in the order of their names; none where there are none."""
+    """The challenge's scores in the order of their names; empty if there are none."""
     block = summary.get("organisers") or {}
     model = block.get("model") or {}
     processed = block.get("processed")

@@ -1,4 +1,4 @@
-"""The page itself: everything gathered, rendered, and put into one folder."""
+"""The report of a data set and its runs: gathered, rendered, and written to one folder."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from mbhseg import __version__
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, read_json
+from mbhseg.imaging.windows import Window
 from mbhseg.report import comparison
 from mbhseg.report.assets import Assets, static
 from mbhseg.report.dataset import (
@@ -15,16 +16,17 @@ from mbhseg.report.dataset import (
     inventory,
     split_rows,
 )
+from mbhseg.report.facts import flatten
 from mbhseg.report.measures import rater_rows
 from mbhseg.report.quality import MAX_FINDINGS, MAX_THUMBNAILS, quality
 from mbhseg.report.render import render
-from mbhseg.report.run_page import DOWNLOADS, RunReport, flatten, other_headlines, run_report
+from mbhseg.report.run_page import DOWNLOADS, RunReport, other_headlines, run_report
 from mbhseg.report.viewer import BUDGET, write_viewer
 
 INDEX = "index.html"
 VIEWER = "viewer.html"
 COMPARE = "compare.html"
-LIMIT = 19_000_000  # bytes of the whole folder, to be kept and sent around
+LIMIT = 19_000_000  # bytes of the whole folder, small enough to send by mail
 
 
 def build(
@@ -34,6 +36,8 @@ def build(
     runs: Sequence[str],
     *,
     config: Mapping[str, Any],
+    windows: Sequence[Window],
+    window: Window,
     thumbnails: Sequence[str | Path] = (),
     models: str | Path | None = None,
     first_fold: int = 0,
@@ -48,16 +52,18 @@ def build(
             agreement/, figures/, for each run models/<run>/ and evaluation/<run>/, and for several
             runs comparison/.
         dataset: the data set's name.
-        runs: names of the runs to show; none makes a report of the data alone.
+        runs: names of the runs to show; without any, a report of the data alone.
         config: the settings to print.
+        windows: those that the case viewer offers, in this order; it starts with the first.
+        window: the one that thumbnails and overlays were drawn in.
         thumbnails: folders of `<case>.png` from the inspection.
         models: the folder of the runs' models, if it is not root/models.
-        first_fold: the fold that dataset/ is laid out by.
+        first_fold: the fold whose subsets dataset/ has.
         command: the command line to print, if known.
         commit: the state of the code to print, if known.
 
     The folder needs no network and no server: pictures, tables and style are copied into it and
-    linked relatively. Nothing in it depends on the time or the place it was made.
+    linked relatively. Nothing in it depends on when or where it was made.
 
     Raises InputError if a file that the report needs is missing.
     """
@@ -76,11 +82,12 @@ def build(
                 "commit": commit,
                 "version": __version__,
                 "config": flatten(dict(config)),
+                "window": window,
                 **_data(root, first_fold, [Path(folder) for folder in thumbnails], assets),
                 **_runs(root, models, runs, assets),
                 "style": assets.text("report.css", static("report.css")),
             }
-            context["viewer"] = _viewer(partial, root, runs, first_fold, context, assets)
+            context["viewer"] = _viewer(partial, root, runs, windows, first_fold, context, assets)
             if len(runs) > 1:
                 if (root / "comparison").is_dir():
                     context["compare"] = _comparison(root, runs, context, assets)
@@ -103,7 +110,7 @@ def _data(
         "split_balance": "Share of patients with each class in each subset and fold",
         "sample_images": "Sample slices as the network sees them",
         "sample_masks": "Consensus masks of the same slices in the colour code",
-        "agreement": "Dice of two raters on one case, class by class; the table holds the means",
+        "agreement": "Dice of two raters on one case, per class; the table has the means",
     }
     return {
         "digest": digest,
@@ -136,13 +143,14 @@ def _viewer(
     folder: Path,
     root: Path,
     runs: Sequence[str],
+    windows: Sequence[Window],
     first_fold: int,
     context: Mapping[str, Any],
     assets: Assets,
 ) -> str | None:
-    """Write the case viewer; the link to it, or None without a run."""
+    """Write the case viewer; return the link to it, or None without a run."""
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    viewer = write_viewer(folder, root, runs, first_fold, min(BUDGET, LIMIT - used))
+    viewer = write_viewer(folder, root, runs, windows, first_fold, min(BUDGET, LIMIT - used))
     if viewer is None:
         return None
     script = assets.text("viewer.js", static("viewer.js"))
@@ -175,7 +183,7 @@ def _runs(root: Path, models: Path, names: Sequence[str], assets: Assets) -> dic
 
 
 def _comparison(root: Path, runs: Sequence[str], context: Mapping[str, Any], assets: Assets) -> str:
-    """Write the page that compares several runs; the link to it."""
+    """Write the page that compares several runs; return the link to it."""
     summary = read_json(root / "evaluation" / runs[0] / "summary.json")
     shown = {
         **context,
@@ -188,12 +196,12 @@ def _comparison(root: Path, runs: Sequence[str], context: Mapping[str, Any], ass
 
 
 def _link(run: RunReport, n_runs: int) -> str:
-    """Where the run's section is: on the index if it is the only one, else on a page of its own."""
+    """Link to the run's section: on the index if it is the only run, else on its own page."""
     return f"#run-{run.slug}" if n_runs == 1 else f"run-{run.slug}.html"
 
 
 def unique_slugs(names: Iterable[str]) -> list[str]:
-    """Names fit for files and links, all different: letters, digits, dot, dash, underscore."""
+    """Unique names for files and links, of letters, digits, dash and underscore."""
     slugs: list[str] = []
     for name in names:
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run"

@@ -1,4 +1,4 @@
-"""What the report says about quality: findings, flagged cases in pictures, excluded cases."""
+"""Quality control in the report: findings, pictures of flagged cases, excluded cases."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ from mbhseg.files import read_table
 from mbhseg.inspect.findings import SEVERITIES
 from mbhseg.report.assets import Assets, Picture
 
-MAX_FINDINGS = 200  # rows on the page; the whole table is a file beside it
+MAX_FINDINGS = 200  # rows on the page; findings.tsv has all
 MAX_THUMBNAILS = 120  # about 3 MB
-MAX_CASES = 1000  # cases on the page, flagged or left out
+MAX_CASES = 1000  # cases on the page, flagged or excluded
 
 
 class Flagged(NamedTuple):
-    """A case with an error or a warning: its findings, errors first, and what it looks like.
+    """A case with an error or a warning: its findings, errors first, and its thumbnail.
 
-    `excluded` cases were left out of everything after the inspection. `thumbnail` is None where
-    the scan cannot be read, or beyond the first MAX_THUMBNAILS cases.
+    `excluded` cases are not used after the inspection. `thumbnail` is None where the scan cannot
+    be read, or beyond the first MAX_THUMBNAILS cases.
     """
 
     case: str
@@ -29,11 +29,11 @@ class Flagged(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """What the inspection found.
+    """The findings of the inspection.
 
-    `findings` are rows of findings.tsv, errors first, at most MAX_FINDINGS; `counts` has how
-    many there are of each severity. `flagged` are the cases with errors or warnings, excluded
-    ones first, at most MAX_CASES of `n_flagged`; `excluded` and `thumbnails` count cases.
+    `findings` are rows of findings.tsv, errors first, at most MAX_FINDINGS; `counts` is their
+    number per severity. `flagged` are the cases with errors or warnings, excluded ones first, at
+    most MAX_CASES of `n_flagged`; `n_excluded` and `n_thumbnails` count cases.
     """
 
     findings: list[dict[str, Any]]
@@ -47,10 +47,9 @@ class Quality(NamedTuple):
 def quality(
     cases_tsv: Path, findings_tsv: Path, thumbnails: Sequence[Path], assets: Assets
 ) -> Quality:
-    """Sum up inventory/cases.tsv and findings.tsv; copy the flagged cases' thumbnails.
+    """Summarise inventory/cases.tsv and findings.tsv; copy the flagged cases' thumbnails.
 
-    `thumbnails` are the folders that hold `<case>.png`. Findings on the archive as a whole flag
-    no case.
+    `thumbnails` are the folders with `<case>.png`. Findings about the whole archive flag no case.
     """
     cases, found = read_table(cases_tsv), _by_severity(read_table(findings_tsv))
     excluded = set(cases.loc[cases["status"] == "excluded", "case"])
@@ -61,7 +60,7 @@ def quality(
     for case in names:
         source = next((p for f in thumbnails if (p := Path(f) / f"{case}.png").is_file()), None)
         if source is not None and len(pictures) < MAX_THUMBNAILS:
-            alt = f"Slices of {case} in the brain window, with labels in colour"
+            alt = f"Slices of {case} with labels in colour"
             pictures[case] = assets.picture(
                 source, f"img/qc/case{len(pictures):04d}", alt, lossy=True
             )

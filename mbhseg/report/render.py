@@ -1,4 +1,4 @@
-"""Templates filled: HTML with every value escaped, Markdown as it is."""
+"""Fill templates: HTML with every value escaped, Markdown as it is."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ NO_VALUE = "–"
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-    """Fill a template; a name it does not know is an error. HTML is escaped, Markdown is not."""
+    """Fill a template; an unknown name is an error. HTML is escaped, Markdown is not."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).resolve().parent / "templates"),
         autoescape=template.endswith(".html.j2"),
@@ -36,7 +36,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A number with thousands separated; a dash for None."""
+    """A number with a thousands separator; a dash for None."""
     if value is None:
         return NO_VALUE
     text = f"{value:,.{digits}f}"
@@ -44,7 +44,7 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def dice(value: float | None) -> str:
-    """A Dice to three digits; a dash for None."""
+    """A Dice with three digits; a dash for None."""
     return number(value, 3)
 
 

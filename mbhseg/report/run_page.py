@@ -1,17 +1,15 @@
-"""What the report says about a run: what was trained, how it scored, and beside whom."""
+"""A run in the report: its training, its scores, and the raters' scores next to them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from mbhseg.classes import ANY, KEYS
 from mbhseg.figures.examples import Choice, choose_cases
 from mbhseg.files import read_json, read_table
 from mbhseg.report.assets import Assets, Download, Picture
-from mbhseg.report.dataset import Fact
+from mbhseg.report.facts import Fact, as_text, flatten, run_facts
 from mbhseg.report.measures import (
     CONVENTIONS,
     MACRO,
@@ -25,13 +23,12 @@ from mbhseg.report.measures import (
     organisers_rows,
     score_rows,
 )
-from mbhseg.runtime.durations import duration
 
 DOWNLOADS = 4_000_000  # bytes of all runs' tables together; the largest stay in the results
 
 
 class Detection(NamedTuple):
-    """Case by case, does the model find a class: the counts and shares of `summarise_class`."""
+    """Whether the model finds a class, per case: counts and shares of `summarise_class`."""
 
     key: str
     name: str
@@ -39,7 +36,7 @@ class Detection(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """One line of the table that sums all up; `run` is the run it is of, if any."""
+    """One line of the table `At a glance`; `run` is its run, if any."""
 
     label: str
     kind: str  # model, rater or threshold
@@ -52,10 +49,10 @@ class Headline(NamedTuple):
 
 
 class Legacy(NamedTuple):
-    """The seed's metric: of the network's soft output, and of a mask without any bleed.
+    """The reference project's metric: on probabilities (`soft`), labels (`hard`) and empty masks.
 
-    `blank` is the share of background in the consensus of the scored slices: what the metric
-    gives for finding nothing. `soft` and `loss` are None where they were not computed.
+    `blank` is the share of background in the consensus of the scored slices, which is what the
+    metric gives for an empty mask. `soft` and `loss` are None where they were not computed.
     """
 
     soft: float | None
@@ -66,7 +63,7 @@ class Legacy(NamedTuple):
 
 
 class Training(NamedTuple):
-    """How a run was trained, or where its weights were imported from: then it has no curves."""
+    """How a run was trained, or where its weights were imported from (then without curves)."""
 
     facts: list[Fact]
     windows: list[dict[str, Any]]
@@ -78,11 +75,11 @@ class Training(NamedTuple):
 
 
 class RunReport(NamedTuple):
-    """All that the page shows of one run, or of a foreign system's predictions.
+    """All that the page shows of one run, or of predictions made elsewhere.
 
-    `training` is None for predictions that were made elsewhere; `tables` has Dice by class for
-    each of CONVENTIONS, `measures` all other scores; `postprocessing` what was chosen on the
-    validation cases, None where nothing was.
+    `training` is None for predictions made elsewhere; `tables` has Dice per class for each of
+    CONVENTIONS, `measures` all other scores; `postprocessing` is what was chosen on validation,
+    None without.
     """
 
     name: str
@@ -107,32 +104,8 @@ class RunReport(NamedTuple):
     files: list[Download]
 
 
-def flatten(settings: Any, prefix: str = "") -> list[Fact]:
-    """Nested settings as lines `outer.inner: value`, in the order they have."""
-    if not isinstance(settings, dict):
-        return [Fact(prefix, as_text(settings))]
-    if not settings:
-        return [Fact(prefix, "none")] if prefix else []
-    return [
-        fact
-        for key, value in settings.items()
-        for fact in flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    ]
-
-
-def as_text(value: Any) -> str:
-    """A setting as the config file would write it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(as_text(item) for item in value) + "]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 def model_headlines(summary: dict[str, Any], run: str) -> list[Headline]:
-    """The run as predicted, and after post-processing if there is one."""
+    """The run as predicted, and after post-processing if there is any."""
     lines = [_headline(run, "model", summary["model"]["consensus"], run)]
     if processed := summary.get("processed"):
         label = f"{run}, post-processed"
@@ -141,14 +114,14 @@ def model_headlines(summary: dict[str, Any], run: str) -> list[Headline]:
 
 
 def other_headlines(summary: dict[str, Any]) -> list[Headline]:
-    """The raters in both comparisons, and the HU threshold, on the run's test cases."""
+    """The raters in both comparisons, and the best HU threshold, on the run's test cases."""
     band = summary["threshold"]["band"]
     what = f"{band['low_hu']} to {band['high_hu']} HU" if band else "no band"
     ceiling = summary["ceiling"]
     return [
         _headline("a rater against the other raters' consensus", "rater", ceiling["others"]),
         _headline("a rater against another rater", "rater", ceiling["raters"]),
-        _headline(f"best plain threshold, {what}", "threshold", summary["threshold"]),
+        _headline(f"best HU threshold, {what}", "threshold", summary["threshold"]),
     ]
 
 
@@ -161,14 +134,14 @@ def _headline(label: str, kind: str, group: dict[str, Any], run: str | None = No
     return Headline(label, kind, run, int(group["n_cases"]), *means)
 
 
-def legacy(summary: dict[str, Any], found: dict[str, Any]) -> Legacy:
-    """The seed's figures from summary.json and legacy.json (may be empty)."""
+def legacy(summary: dict[str, Any], scored: dict[str, Any]) -> Legacy:
+    """The reference project's metric from summary.json and legacy.json (may be empty)."""
     confusion = np.asarray(summary["confusion"], np.float64)
     total = confusion.sum()
     planes = summary["legacy"]["all_slices"]
     return Legacy(
-        found.get("dice_coef_multiclass"),
-        found.get("categorical_crossentropy"),
+        scored.get("dice_coef_multiclass"),
+        scored.get("categorical_crossentropy"),
         planes["dice_coef_multiclass"],
         float(confusion[0].sum() / total) if total else None,
         int(planes["n_slices"]),
@@ -176,11 +149,11 @@ def legacy(summary: dict[str, Any], found: dict[str, Any]) -> Legacy:
 
 
 _PICTURES = {
-    "scores": "Dice per class of {} beside the raters' on the same cases; tables hold the means",
-    "scatter": "Dice of every case of {}, over its volume and against its raters' agreement",
-    "volumes": "Volume differences of {} over mean volumes, with limits of agreement",
-    "confusion": "Which class {} takes for which, as a percentage of the voxels of each class",
-    "calibration": "Reliability curves of {}: how often it is right, over how sure it is",
+    "scores": "Dice per class of {} next to the raters' on the same cases; tables have the means",
+    "scatter": "Dice of every case of {}, against its volume and against its raters' agreement",
+    "volumes": "Volume differences of {} against mean volumes, with limits of agreement",
+    "confusion": "Which classes {} confuses, as a percentage of the voxels of each class",
+    "calibration": "Reliability curves of {}: frequency against predicted probability",
     "overlays": "Best, median and worst case of {}: image, reference and prediction",
 }
 
@@ -190,9 +163,9 @@ def run_report(
 ) -> RunReport:
     """Read the model's folder and evaluation/<run> below `root`; copy their pictures and tables.
 
-    The run is named as the model's folder. `slug` names it in links and folder names, `downloads`
-    is how many bytes of tables to copy, the smaller ones first. Where there is no such folder,
-    the predictions count as made elsewhere. Raises FileNotFoundError if a file is missing.
+    The run has the name of the model's folder. `slug` names it in links and folders, `downloads`
+    is how many bytes of tables to copy, the smaller ones first. Without a model's folder the
+    predictions count as made elsewhere. Raises FileNotFoundError if a file is missing.
     """
     run = model.name
     scored = root / "evaluation" / run
@@ -240,7 +213,7 @@ def run_report(
 
 
 def _chosen(settings: dict[str, Any]) -> list[Fact]:
-    """What postprocess.json chose, in words."""
+    """The choice in postprocess.json, in words."""
     least = ", ".join(f"{key} {as_text(ml)}" for key, ml in settings["min_ml"].items() if ml)
     on = settings["chosen_on"]
     return [
@@ -296,51 +269,3 @@ def _training(model: Path, slug: str, assets: Assets) -> Training | None:
             f"Validation slices of {run}: image, reference and prediction after successive epochs",
         ),
     )
-
-
-def run_facts(info: dict[str, Any], history: pd.DataFrame | None) -> list[Fact]:
-    """What a run.json and its history say in a few lines; no history if nothing was trained."""
-    size = info["input"]["size"]
-    facts = [
-        Fact("experiment", f"{info['experiment']}, fold {info['fold']}, seed {info['seed']}"),
-        Fact("parameters", f"{info['parameters']:,}"),
-        Fact("input", f"{size} × {size}, {len(info['input']['windows'])} channels"),
-    ]
-    if history is None:
-        return [*facts, imported_weights(info)]
-    seconds = info["timings"]["total_seconds"]
-    return [
-        *facts,
-        trained_on(info),
-        Fact("validated on", f"{info['data']['valid_slices']:,} slices"),
-        kept_weights(info, len(history)),
-        Fact("training time", duration(seconds)),
-        trained_with(info),
-    ]
-
-
-def trained_with(info: Mapping[str, Any]) -> Fact:
-    """The device of a run.json: `CPU: AMD EPYC, 2 threads, float32`."""
-    device = info["device"]
-    name = f"{device['count']} × {device['name']}" if device["count"] > 1 else device["name"]
-    threads = f"{device['threads']} thread{'s' if device['threads'] != 1 else ''}"
-    return Fact("device", f"{device['kind'].upper()}: {name}, {threads}, {device['precision']}")
-
-
-def trained_on(info: Mapping[str, Any]) -> Fact:
-    """How many slices a run.json says that the network has learned from."""
-    return Fact("trained on", f"{info['data']['train_slices']:,} slices")
-
-
-def imported_weights(info: Mapping[str, Any]) -> Fact:
-    """Where the weights of a run without a training come from."""
-    return Fact("weights", f"imported from {info['imported']['file']}, not trained here")
-
-
-def kept_weights(info: Mapping[str, Any], epochs: int | None = None) -> Fact:
-    """The epoch whose weights were kept, of how many if known, and its score if it has one."""
-    best = info["best"]
-    chosen = f"epoch {best['epoch']:.0f}" + (f" of {epochs}" if epochs is not None else "")
-    if best.get("val_dice") is not None:
-        chosen += f", validation Dice {best['val_dice']:.3f}"
-    return Fact("weights kept", chosen)

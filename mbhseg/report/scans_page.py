@@ -1,4 +1,4 @@
-"""The page of scans that were predicted without a ground truth: what was run, tables, a viewer."""
+"""The page of predicted scans, which have no ground truth: tables, a viewer, what was run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from mbhseg import __version__
 from mbhseg.classes import ANY
 from mbhseg.errors import InputError
 from mbhseg.files import atomic_dir, read_json, read_table
+from mbhseg.imaging.windows import Window
 from mbhseg.report.assets import Assets, static
-from mbhseg.report.dataset import Fact
+from mbhseg.report.facts import Fact, flatten, imported_weights, kept_weights, trained_on
 from mbhseg.report.render import render
-from mbhseg.report.run_page import flatten, imported_weights, kept_weights, trained_on
 from mbhseg.report.viewer_settings import display, script
 from mbhseg.scans.failures import Failure
 from mbhseg.scans.layout import FAILED, VIEWER, VOLUMES
@@ -23,7 +23,7 @@ _LISTED = ("run", "experiment", "fold", "seed", "parameters", "data", "best", "i
 
 
 class Model(NamedTuple):
-    """A model as the page tells it: its name, the main facts, and more of its run.json."""
+    """A model on the page: its name, the main facts, and more of its run.json."""
 
     name: str
     facts: list[Fact]
@@ -49,6 +49,7 @@ def build_scans(
     models: Sequence[tuple[str, str | Path]],
     *,
     settings: Mapping[str, Any],
+    windows: Sequence[Window] | None = None,
     command: str | None = None,
     commit: str | None = None,
 ) -> None:
@@ -57,9 +58,10 @@ def build_scans(
     Args:
         out_dir: becomes the folder of index.html; what was there before is replaced.
         predicted: what `mbhseg.scans.pipeline.predict_scans` wrote: volumes.csv, failed.tsv, and
-            for each scan that the viewer shall show viewer/<name>.webp and .json.
+            viewer/<name>.webp and .json for each scan that the viewer shows.
         models: name and run.json of each model that predicted; several are an ensemble.
         settings: how it was predicted, to print.
+        windows: those that the viewer offers, in this order; None for those of the models.
         command: the command line to print, if known.
         commit: the state of the code to print, if known.
 
@@ -75,10 +77,12 @@ def build_scans(
         system = system_name([name for name, _ in models])
         rows = volume_rows(read_table(predicted / VOLUMES))
         failed = failures(read_table(predicted / FAILED))
-        told = [model_of(name, read_json(path)) for name, path in models]
+        records = [read_json(path) for _, path in models]
+        told = [model_of(name, info) for (name, _), info in zip(models, records, strict=True)]
+        offered = windows_of(records) if windows is None else windows
         with atomic_dir(out) as partial:
             assets = Assets(partial)
-            maps, scripts = _viewer(predicted, rows, system, assets)
+            maps, scripts = _viewer(predicted, rows, system, offered, assets)
             context = {
                 "system": system,
                 "models": told,
@@ -105,8 +109,17 @@ def build_scans(
 
 
 def system_name(names: Sequence[str]) -> str:
-    """What predicted: the one model's name, or `mean of 3 models`."""
+    """The name of what predicted: the one model's, or `mean of 3 models`."""
     return names[0] if len(names) == 1 else f"mean of {len(names)} models"
+
+
+def windows_of(records: Sequence[Mapping[str, Any]]) -> list[Window]:
+    """The windows that the models' run.json name, in their order, each name once."""
+    named: dict[str, Window] = {}
+    for info in records:
+        for window in info["input"]["windows"]:
+            named.setdefault(window["name"], Window(**window))
+    return list(named.values())
 
 
 def volume_rows(table: pd.DataFrame) -> list[VolumeRow]:
@@ -136,7 +149,7 @@ def failures(table: pd.DataFrame) -> list[Failure]:
 
 
 def model_of(name: str, info: Mapping[str, Any]) -> Model:
-    """What a run.json says of a model; what it does not hold is left out."""
+    """A model by its run.json; what that lacks is left out."""
     data = info.get("data") or {}
     given = info["input"]
     windows = ", ".join(f"{w['name']} {w['level']:g}/{w['width']:g}" for w in given["windows"])
@@ -154,11 +167,15 @@ def model_of(name: str, info: Mapping[str, Any]) -> Model:
 
 
 def _viewer(
-    predicted: Path, rows: Sequence[VolumeRow], system: str, assets: Assets
+    predicted: Path,
+    rows: Sequence[VolumeRow],
+    system: str,
+    windows: Sequence[Window],
+    assets: Assets,
 ) -> tuple[list[str], list[str]]:
-    """Put the viewer's data into the page's viewer/; its maps, and the scripts to load.
+    """Write the viewer's data to the page's viewer/; return its maps and the scripts to load.
 
-    Both are empty where there is no scan to show.
+    Both are empty if there is no scan to show.
     """
     shown: dict[str, list[VolumeRow]] = {}
     for row in rows:
@@ -193,7 +210,7 @@ def _viewer(
         "cases": index,
         "runs": [system],
         "scores": [],
-        **display(maps, compared=False),
+        **display(maps, windows, compared=False),
     }
     data_script = assets.text(f"{VIEWER}/index.js", script("index", page))
     return maps, [assets.text("viewer.js", static("viewer.js")), data_script]

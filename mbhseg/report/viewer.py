@@ -1,7 +1,7 @@
 """The case viewer: a page that shows every scored case slice by slice, from the file system.
 
 A browser lets a page from the file system load scripts and show pictures, but not read other
-files. So the data of a case is a small script that hands its labels to the page, and a sprite
+files. So the data of a case are a small script that passes its labels to the page, and a sprite
 of its slices; both are loaded when the case is chosen.
 """
 
@@ -24,6 +24,7 @@ from mbhseg.files import read_json, read_table
 from mbhseg.imaging import geometry, sprites
 from mbhseg.imaging.display import to_display
 from mbhseg.imaging.nifti import image_array, voxel_ml
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.reading import read_prediction
 from mbhseg.prepare.annotations import rater_name, read_raters
@@ -38,9 +39,9 @@ _SAMPLE_CASES = 4
 
 
 class Score(NamedTuple):
-    """A score to list and sort cases by: its column, what it is called, its digits.
+    """A score to list and sort cases by: its column, its name on the page, its digits.
 
-    `averaged` scores have a mean over the classes that the consensus holds.
+    `averaged` scores have a mean over the classes in the consensus.
     """
 
     key: str
@@ -67,7 +68,7 @@ SCORES = (
 
 
 class Shown(NamedTuple):
-    """A case of the viewer: its id, its planes (None for all), and the runs that predicted it."""
+    """A case of the viewer: its id, its slices (None for all), and the runs that predicted it."""
 
     case: str
     planes: list[int] | None
@@ -75,7 +76,7 @@ class Shown(NamedTuple):
 
 
 class Viewer(NamedTuple):
-    """What was written: scripts to load in order, number of cases shown and there."""
+    """What was written: scripts to load in order, number of cases shown and in all."""
 
     scripts: list[str]
     n_shown: int
@@ -83,16 +84,23 @@ class Viewer(NamedTuple):
 
 
 def write_viewer(
-    folder: Path, root: Path, runs: Sequence[str], first_fold: int = 0, budget: int = BUDGET
+    folder: Path,
+    root: Path,
+    runs: Sequence[str],
+    windows: Sequence[Window],
+    first_fold: int = 0,
+    budget: int = BUDGET,
 ) -> Viewer | None:
     """Write the data of all cases that the runs were scored on to `folder`/viewer.
 
     `root` is results/<dataset>: the archive, the fold tables, predictions/<run>/<subset>/ and
     evaluation/<run>/ are read; predictions made elsewhere, whose names are no run's, were scored
-    on the test set of `first_fold`. Labels are exact; the sprites take what they leave of `budget`
-    bytes, at the best quality that fits, and `SPRITES` at most. Where even the lowest does not
-    fit, cases are left out evenly from best to worst.
-    None without a run. Raises InputError if a case or a prediction cannot be read.
+    on the test set of `first_fold`. The viewer offers `windows` and starts with the first. Labels
+    are exact; the sprites share the bytes of `budget` that the labels leave, `SPRITES` at most, at
+    the best quality that fits. Where even the lowest does not fit, cases are left out evenly from
+    best to worst.
+
+    Returns None without a run. Raises InputError if a case or a prediction cannot be read.
     """
     if not runs:
         return None
@@ -128,7 +136,7 @@ def write_viewer(
         "cases": sorted(index, key=lambda entry: entry["id"]),
         "runs": list(runs),
         "scores": [score._asdict() for score in known],
-        **display(["labels", "errors", "raters"], compared=True),
+        **display(["labels", "errors", "raters"], windows, compared=True),
     }
     (folder / FOLDER / "index.js").write_text(script("index", page), encoding="utf-8")
     return Viewer([f"{FOLDER}/index.js"], len(kept), len(there))
@@ -137,7 +145,7 @@ def write_viewer(
 def _cases(
     root: Path, summaries: Mapping[str, Mapping[str, Any]], first_fold: int
 ) -> dict[str, Shown]:
-    """All cases that some run was scored on, in the order of their ids."""
+    """All cases on which some run was scored, in the order of their ids."""
     found: dict[str, Shown] = {}
     for run, summary in summaries.items():
         number = Run.parse(run).fold if re.fullmatch(RUN, run) else first_fold
@@ -148,7 +156,7 @@ def _cases(
 
 
 def _sizes(root: Path, there: Mapping[str, Shown]) -> dict[str, int]:
-    """Slices of each case that the viewer would show."""
+    """How many slices of each case the viewer would show."""
     table = read_table(root / "inventory" / "cases.tsv")
     depth = dict(zip(table["case"], table["n_slices"], strict=True))
     return {
@@ -158,7 +166,7 @@ def _sizes(root: Path, there: Mapping[str, Shown]) -> dict[str, int]:
 
 
 def _ranked(there: Mapping[str, Shown], scores: pd.DataFrame) -> list[str]:
-    """The cases from best to worst by the first run, those without a rank last."""
+    """The cases from best to worst by the first run; those without a rank last."""
     ranked = [case for case in rank_cases(scores)["case"] if case in there]
     return ranked + sorted(set(there) - set(ranked))
 
@@ -170,7 +178,7 @@ def _fit(
     texts: Mapping[str, int],
     budget: int,
 ) -> tuple[sprites.Rung, list[str]]:
-    """The quality, and the cases to show at it: all, or every n-th of the ranked.
+    """The picture quality, and the cases to show at it: all, or every n-th of the ranked.
 
     `sizes` are the slices of each case, `texts` the bytes of its labels.
     """
@@ -198,7 +206,7 @@ def _write_labels(
     rule: Consensus,
     file: Path,
 ) -> dict[str, Any]:
-    """Write the script with a case's labels; what the index says of the case."""
+    """Write the script with a case's labels; return the case's entry for the index."""
     scan = archive.scan(shown.case)
     rated = read_raters(archive, shown.case, scan)
     volumes = {rater_name(rater): volume for rater, volume in rated.labels.items()}
@@ -231,7 +239,7 @@ def _write_labels(
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
-    """The scores of a run's cases against the consensus, from evaluation/<run>/.
+    """Scores of a run's cases against the consensus, from evaluation/<run>/.
 
     cases.csv with difference_ml, and `raters_dice`: the mean Dice of the case's raters, each
     against the consensus of the others, from ceiling.csv.
@@ -247,7 +255,7 @@ def read_scores(folder: Path) -> pd.DataFrame:
 def _case_scores(
     case: str, runs: Sequence[str], scores: Mapping[str, pd.DataFrame], known: Sequence[Score]
 ) -> dict[str, dict[str, Any]]:
-    """Run -> score -> class (and `mean` over the classes that the consensus holds) -> value.
+    """Run -> score -> class (and `mean` over the classes in the consensus) -> value.
 
     None where there is no value.
     """
@@ -266,7 +274,7 @@ def _case_scores(
 
 
 def known_scores(scores: Mapping[str, pd.DataFrame]) -> list[Score]:
-    """The scores of SCORES that some run has a value for."""
+    """Those of SCORES for which some run has a value."""
     return [
         score
         for score in SCORES

@@ -13,11 +13,11 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def run(main: Callable[[Any], None], job: Any) -> None:
-    """Call `main(job)`, `job` being the engine's `snakemake` object.
+    """Call `main(job)`, `job` being Snakemake's `snakemake` object.
 
     Everything printed or logged goes to the rule's log file; on a terminal the progress bar
-    stays on the screen. Bad input ends in one line and exit status 1, a signal that a job has
-    prepared for in one line and 128 + its number, a fault of the program in a traceback in the log.
+    stays on the screen. Bad input ends in one line and exit status 1, a signal that the job
+    handles in one line and 128 + its number, a bug in a traceback in the log.
     """
     log = str(job.log[0]) if job.log else os.devnull
     Path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,10 @@ def run(main: Callable[[Any], None], job: Any) -> None:
         os.dup2(stream.fileno(), sys.stderr.fileno())
     logging.basicConfig(stream=stream, level=logging.INFO, format=_FORMAT, force=True)
     logging.captureWarnings(True)
+    # Snakemake tells numpy's libraries their threads; OpenCV would take every core
+    os.environ["OPENCV_FOR_THREADS_NUM"] = str(job.threads)
     try:
+        _check_library(str(getattr(job, "scriptdir", "")))
         main(job)
     except InputError as error:
         logging.error("%s", error)
@@ -42,3 +45,18 @@ def run(main: Callable[[Any], None], job: Any) -> None:
     except Exception:
         logging.exception("%s failed", job.rule)
         sys.exit(1)
+
+
+def _check_library(scripts: str) -> None:
+    """Raise InputError if the library is not the one beside the folder of the workflow's scripts.
+
+    Snakemake puts the workflow's folder behind the installed packages on the path of a job.
+    """
+    own = Path(scripts).resolve().parent / "mbhseg"
+    used = Path(__file__).resolve().parents[1]
+    if scripts and own.is_dir() and own != used:
+        raise InputError(
+            used,
+            f"is installed in this Python, and the workflow's own library is {own}",
+            "Run: pip uninstall mbhseg",
+        )

@@ -1,7 +1,8 @@
-"""Work on many cases, shared out between processes."""
+"""Work on many cases, distributed over processes."""
 
 import itertools
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,8 +11,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ITEMS_A_PROCESS = 8  # fewer do not pay for its start
-_AHEAD = 2  # items of a process that wait or are done before their turn
+_ITEMS_PER_PROCESS = 8  # fewer are not worth starting a process
+_AHEAD = 2  # items per process that wait, or are done before their turn
 
 
 def in_order(
@@ -19,16 +20,16 @@ def in_order(
 ) -> Iterator[Result]:
     """`function` of each item, in their order, by up to `processes` processes.
 
-    Few items, or one process, are worked on here; else function, items and results travel between
-    processes, and memory holds a few results at a time. No items give nothing. What `function`
-    raises is raised here, and what has not begun by then is left undone.
+    Few items are worked on in this process; otherwise function, items and results are pickled, and
+    memory holds a few results at a time. No items give nothing. An error of `function` is raised
+    here, and items that have not begun by then are skipped.
     """
-    workers = min(processes, len(items) // _ITEMS_A_PROCESS)
+    workers = min(processes, len(items) // _ITEMS_PER_PROCESS)
     if workers < 2:
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_on_one_thread) as pool:
         left = iter(items)
         waiting = deque(
             pool.submit(function, item) for item in itertools.islice(left, _AHEAD * workers)
@@ -40,3 +41,8 @@ def in_order(
                 yield result
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _on_one_thread() -> None:
+    """OpenCV works in the thread of the process, as there is one process per granted thread."""
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"

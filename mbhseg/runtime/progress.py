@@ -1,4 +1,4 @@
-"""Progress with rate and time to go: a bar on a terminal, a few lines in a log."""
+"""Progress with rate and remaining time: a bar on a terminal, a few lines in a log."""
 
 import os
 import sys
@@ -20,10 +20,10 @@ _LINE_OPEN = "{desc}: {n_fmt} {unit}, {rate_fmt}, {elapsed}"  # where the total 
 def progress(
     iterable: Iterable[Item], total: int | None = None, label: str = "", unit: str = "items"
 ) -> Iterator[Item]:
-    """Pass the items on and report how many went by.
+    """Yield the items and report progress.
 
     `total` defaults to `len(iterable)` where it has one; `unit` is a plural such as "cases".
-    Reports go to stderr: a bar if that is a terminal, else a line now and then and one at the end.
+    Reports go to stderr: a bar on a terminal, else a line now and then and one at the end.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
@@ -34,9 +34,9 @@ def progress(
 
 
 def byte_progress(total: int, label: str = "", done: int = 0) -> "tqdm[Any]":
-    """A meter of `total` bytes, `done` of them from an earlier try; call `update(n)` as they come.
+    """A meter of `total` bytes, `done` of them from an earlier attempt; call `update(n)` for more.
 
-    Use it in a `with` statement. The rate counts this try's bytes only.
+    Use it in a `with` statement. The rate counts this attempt's bytes only.
     """
     return _meter(total, label, "B", initial=done, unit_scale=True, unit_divisor=1000)
 
@@ -61,7 +61,7 @@ class _LogMeter(tqdm):
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Print a line if it is time for one; tqdm calls this at every refresh."""
-        if msg is not None:  # tqdm wants the bar wiped, which a log has none of
+        if msg is not None:  # tqdm wants to clear its bar; a log has none
             return
         waited = time.monotonic() - self._printed_at
         step = self.n - self._printed_n >= _STEP * self.total if self.total else False
@@ -69,7 +69,7 @@ class _LogMeter(tqdm):
             self._print()
 
     def close(self) -> None:
-        """Print the last line, which tells the whole."""
+        """Print the last line, with the total."""
         if not self.disable and self.n > self._printed_n:
             self._print()
         super().close()

@@ -1,1 +1,1 @@
-"""Scans of a lab's own: every format read to one record, labels written back on its voxels."""
+"""Your own scans: every format is read to one record, labels are written on the scan's voxels."""

@@ -1,4 +1,4 @@
-"""Which scans lie in the files and folders that a user names."""
+"""Find the scans in the files and folders that a user names."""
 
 import os
 from collections import Counter
@@ -26,7 +26,7 @@ _KNOWN = "NIfTI, MHA, NRRD, NPY, PNG, DICOM, or a zip of the data set's layout"
 class FoundScan(NamedTuple):
     """A scan that was found but not read yet; `read` raises InputError if it is broken.
 
-    `files` are what it is read from: one, or those of a DICOM series.
+    `files` are those it is read from: one, or those of a DICOM series.
     """
 
     name: str
@@ -36,33 +36,33 @@ class FoundScan(NamedTuple):
 
 
 def find(inputs: Iterable[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
-    """The scans of the inputs, in the order of their names, and what is none.
+    """The scans of the inputs, sorted by name, and the inputs that are no scans.
 
-    An input is a file, a folder that is searched through, or a zip in the data set's layout; a
-    `.txt` file lists further inputs, one a line. A scan is named by its file without suffix, a
+    An input is a file, a folder (searched recursively), or a zip in the data set's layout; a
+    `.txt` file lists further inputs, one per line. A scan is named by its file without suffix, a
     DICOM series by its folder, and `<case>/image.nii.gz` by its case, whose `label_annot_<k>`
-    are no scans. A folder's files of no known format are passed over.
+    are ignored. Files of unknown formats in a folder are skipped.
 
-    Of two scans with one name neither is found: both are failures.
+    Two scans with the same name are both failures.
     """
-    found: list[FoundScan] = []
+    scans: list[FoundScan] = []
     failures: list[Failure] = []
     for given in inputs:
         try:
-            found += _search(Path(given))
+            scans += _search(Path(given))
         except InputError as error:
             failures.append(Failure.of(_stem(Path(given)), error))
-    for name, count in Counter(scan.name for scan in found).items():
+    for name, count in Counter(scan.name for scan in scans).items():
         if count > 1:
-            twins = [scan.where for scan in found if scan.name == name]
+            twins = [scan.where for scan in scans if scan.name == name]
             what = f"{count} scans are named {name}"
             failures += [Failure(name, twin, what, "Rename all but one") for twin in twins]
-            found = [scan for scan in found if scan.name != name]
-    return sorted(found, key=lambda scan: scan.name), failures
+            scans = [scan for scan in scans if scan.name != name]
+    return sorted(scans, key=lambda scan: scan.name), failures
 
 
 def find_some(inputs: Sequence[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
-    """As `find`; InputError if nothing was given."""
+    """Like `find`; InputError if no input was given."""
     if not inputs:
         raise InputError(
             "scans", "names no scan", "Set scans in the config, or --config scans=/path"
@@ -74,7 +74,7 @@ def _search(path: Path) -> list[FoundScan]:
     if path.is_dir():
         scans = list(_in_folder(path))
         if not scans:
-            raise InputError(path, "holds no scan", f"Give {_KNOWN}")
+            raise InputError(path, "has no scan", f"Give {_KNOWN}")
         return scans
     if not path.exists():
         raise InputError(path, "no such file or folder", "Check the path")
@@ -90,7 +90,7 @@ def _search(path: Path) -> list[FoundScan]:
         return [_file(path, reader)]
     if path.suffix.lower() in _DICOM or dicom.is_dicom(path):
         return [_series([path], _stem(path), str(path))]
-    raise InputError(path, "is of no known format", f"Give {_KNOWN}")
+    raise InputError(path, "has an unknown format", f"Give {_KNOWN}")
 
 
 def _in_folder(folder: Path) -> Iterator[FoundScan]:
@@ -125,7 +125,7 @@ def _series(files: list[Path], name: str, where: str) -> FoundScan:
 
 
 def _stem(path: Path) -> str:
-    """The file's name without the suffix of its format; other dots belong to the name."""
+    """The file's name without the suffix of its format; other dots are part of the name."""
     lower = path.name.lower()
     known = (*_READERS, *_DICOM, _ZIP)
     suffix = next((suffix for suffix in known if lower.endswith(suffix)), "")

@@ -1,4 +1,4 @@
-"""Scans that could not be predicted: each a line, none of them lost."""
+"""Scans that could not be predicted: one row each in failed.tsv."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ _NAMED = 5  # scans in one message
 
 
 class Failure(NamedTuple):
-    """A scan that could not be predicted, a row of failed.tsv."""
+    """A scan that could not be predicted: a row of failed.tsv."""
 
     case: str
     file: str
@@ -21,7 +21,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, name: str, error: InputError) -> "Failure":
-        """What an InputError says."""
+        """The failure that an InputError describes."""
         return cls(name, error.where, error.problem, error.remedy)
 
 
@@ -31,7 +31,7 @@ def failed_table(failures: Sequence[Failure]) -> pd.DataFrame:
 
 
 def refuse_failures(table: pd.DataFrame, where: str | Path) -> None:
-    """Raise InputError, naming the first scans, if the table of failures has a row."""
+    """Raise InputError, naming the first scans, if the table of failures is not empty."""
     if table.empty:
         return
     named = "; ".join(f"{row.case}: {row.what}" for row in table.head(_NAMED).itertuples())
@@ -39,5 +39,5 @@ def refuse_failures(table: pd.DataFrame, where: str | Path) -> None:
     raise InputError(
         where,
         f"{len(table)} scans could not be predicted ({named}{more})",
-        "Mend or leave out the scans that it lists; the results of the others are there",
+        "Fix or exclude the listed scans; the others succeeded",
     )

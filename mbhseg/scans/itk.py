@@ -13,9 +13,9 @@ _REMEDY = "Save the scan again"
 
 
 def read(path: Path, name: str) -> Scan:
-    """A MetaImage (`.mha`, `.mhd`) or NRRD (`.nrrd`, `.nhdr`) volume of one number a voxel.
+    """A MetaImage (`.mha`, `.mhd`) or NRRD (`.nrrd`, `.nhdr`) volume with one number per voxel.
 
-    Raises InputError if ITK cannot read it, or if it is no volume.
+    Raises InputError if ITK cannot read it, or if it is not a volume.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -24,7 +24,7 @@ def read(path: Path, name: str) -> Scan:
         size, parts = reader.GetSize(), reader.GetNumberOfComponents()
         if len(size) != 3 or parts != 1:
             shown = " x ".join(map(str, size)) + (f" of {parts} numbers each" if parts > 1 else "")
-            raise InputError(path, f"has {len(size)} axes ({shown})", "Give a volume of three")
+            raise InputError(path, f"has {len(size)} axes ({shown})", "Give a 3-D volume")
         if int(np.prod(size, dtype=object)) > MAX_BYTES // 2:
             raise InputError(path, f"claims {' x '.join(map(str, size))} voxels", _REMEDY)
         image = reader.Execute()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging.nifti import parse_nifti
 from mbhseg.inspect.archive import Archive
 from mbhseg.scans.scan import Scan
@@ -13,7 +13,7 @@ def read(path: Path, name: str) -> Scan:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "Check the file") from error
+        raise InputError(path, f"cannot be read ({reason(error)})", "Check the file") from error
     return Scan(name, str(path), "nifti", parse_nifti(data, str(path)))
 
 
@@ -27,6 +27,6 @@ def read_member(path: Path, case: str) -> Scan:
 
 
 def cases(path: Path) -> list[str]:
-    """The cases of a zip in the data set's layout; InputError if it is none."""
+    """The cases of a zip in the data set's layout; InputError if it is not one."""
     with Archive(path) as archive:
         return list(archive.cases)

@@ -1,4 +1,4 @@
-"""What is made of a network's word on a scan: processed labels, and a row a class."""
+"""Post-process a prediction and measure it: labels, and one row of volumes.csv per class."""
 
 import numpy as np
 
@@ -15,9 +15,9 @@ COLUMNS = (
 
 
 def processed(outcome: Outcome, postprocessing: Postprocessing | None, ml: float) -> Outcome:
-    """The outcome with post-processed labels; `ml` of a voxel, nan where it is unknown.
+    """The outcome with post-processed labels; `ml` per voxel, nan if unknown.
 
-    Without a volume, components cannot be measured, so only EDH and SDH are reconciled.
+    Without it, components have no volume, so only EDH and SDH are reconciled.
     """
     if postprocessing is None:
         return outcome
@@ -29,9 +29,9 @@ def processed(outcome: Outcome, postprocessing: Postprocessing | None, ml: float
 def rows(name: str, outcome: Outcome, ml: float, low_confidence: float) -> list[dict[str, object]]:
     """Six rows of volumes.csv: EDH..SDH, then any hemorrhage.
 
-    `ml` is the volume of a voxel, nan where it is unknown. `components` are 26-connected;
-    `mean_probability` is the mean of what the network gave its own choice, over the class's
-    voxels, nan without one; `low_confidence` whether that is below the limit.
+    `ml` is the volume of a voxel, nan if unknown. `components` are 26-connected;
+    `mean_probability` is the probability of the predicted class, averaged over its voxels, nan
+    without any; `low_confidence` is whether that is below the limit.
     """
     sums = np.zeros(len(CLASSES))
     counts = np.zeros(len(CLASSES), np.int64)

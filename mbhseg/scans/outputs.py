@@ -1,14 +1,14 @@
-"""The files of one predicted scan: labels on its own voxels, pictures, measures of doubt.
+"""The files of one predicted scan: labels on its own voxels, pictures, uncertainty.
 
-Layout of a folder of results, every part but the labels optional:
-    <name>.nii.gz                      uint8 labels 0..5 in the scan's geometry; arrays: and .npy
+Layout of a folder of results; all but the labels are optional:
+    <name>.nii.gz                      uint8 labels 0..5 in the scan's geometry; arrays: also .npy
     probabilities/<name>.nii.gz        uint8 [x, y, z, 5], EDH..SDH, scl_slope 1/255
     entropy/<name>.nii.gz              uint8 [x, y, z], 0..1, scl_slope 1/255
     png/masks, png/overlays            <name>_<zzz>.png; <name>.png for a scan that is a picture
-    mosaics/<name>.png                 all planes, nose up, small
-    animations/<name>.gif              the same, one after the other
+    mosaics/<name>.png                 all slices, nose up, small
+    animations/<name>.gif              the same slices, one after the other
     dicomseg/<name>.dcm                DICOM Segmentation, for DICOM scans
-    viewer/<name>.webp, <name>.json    what the page of `mbhseg.report.scans_page` shows of it
+    viewer/<name>.webp, <name>.json    for the page of `mbhseg.report.scans_page`
 """
 
 import json
@@ -27,13 +27,13 @@ from mbhseg.imaging.overlays import mosaic, overlay
 from mbhseg.imaging.png import encode_png
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.predictions.gathering import Outcome
-from mbhseg.predictions.writing import FULL, MASKS, OVERLAYS, WINDOW, case_file, write_case
+from mbhseg.predictions.writing import FULL, MASKS, OVERLAYS, case_file, write_case
 from mbhseg.scans import seg_object
 from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, VIEWER
 from mbhseg.scans.preview import preview
 from mbhseg.scans.scan import Scan
 
-_PICTURE = Window("picture", 127.5, 255)  # of a PNG: its grey as it is
+_PICTURE = Window("picture", 127.5, 255)  # of a PNG: its grey unchanged
 _TILE, _TILES, _COLUMNS = 160, 64, 8  # pixels, and how many
 _FRAME = 384  # pixels of an animation, at most
 
@@ -42,25 +42,31 @@ _FRAME = 384  # pixels of an animation, at most
 class Wanted:
     """Which files to write beside the labels."""
 
-    pictures: bool = True
-    mosaics: bool = True
-    animations: bool = False
-    probabilities: bool = False
-    entropy: bool = False
-    dicom_seg: bool = False
-    viewer: bool = False
+    pictures: bool
+    mosaics: bool
+    animations: bool
+    probabilities: bool
+    entropy: bool
+    dicom_seg: bool
+    viewer: bool
 
 
-def write(folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted) -> None:
-    """Write a scan's files below `folder`; the outcome lies on the turned voxels."""
+def write(
+    folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted, window: Window
+) -> None:
+    """Write a scan's files below `folder`; the outcome is on the turned voxels.
+
+    `window` shows the CT in pictures, but for scans that are pictures: their grey stays.
+    """
+    window = _PICTURE if scan.kind == "png" else window
     labels = turn.back(outcome.labels)
     if scan.kind == "png":
-        _write_picture(folder, scan, labels[:, :, 0])
+        _write_picture(folder, scan, labels[:, :, 0], window)
     else:
         likely = None
         if outcome.probabilities is not None:
             likely = turn.back(outcome.probabilities)
-        write_case(folder, scan.name, labels, scan.image, wanted.pictures, probabilities=likely)
+        write_case(folder, scan.name, labels, scan.image, window, wanted.pictures, likely)
         if outcome.entropy is not None:
             data = scaled_nifti_bytes(turn.back(outcome.entropy), scan.image, 1 / FULL)
             _save(folder, f"{ENTROPY}/{case_file(scan.name)}", data)
@@ -69,9 +75,10 @@ def write(folder: Path, scan: Scan, turn: Turn, outcome: Outcome, wanted: Wanted
         if scan.kind == "npy":
             np.save(folder / f"{scan.name}.npy", np.ascontiguousarray(labels))
     if wanted.mosaics:
-        _save(folder, f"{MOSAICS}/{scan.name}.png", encode_png(_mosaic(scan, turn, outcome)))
+        picture = encode_png(_mosaic(scan, turn, outcome, window))
+        _save(folder, f"{MOSAICS}/{scan.name}.png", picture)
     if wanted.animations:
-        _save(folder, f"{ANIMATIONS}/{scan.name}.gif", _animation(scan, turn, outcome))
+        _save(folder, f"{ANIMATIONS}/{scan.name}.gif", _animation(scan, turn, outcome, window))
     if wanted.viewer:
         shown = preview(scan, turn, outcome)
         text = json.dumps(shown.description, separators=(",", ":"), sort_keys=True)
@@ -85,19 +92,18 @@ def _save(folder: Path, name: str, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _write_picture(folder: Path, scan: Scan, labels: NDArray[np.uint8]) -> None:
+def _write_picture(folder: Path, scan: Scan, labels: NDArray[np.uint8], window: Window) -> None:
     shown = np.ascontiguousarray(to_display(labels))
-    grey = to_grey(np.ascontiguousarray(to_display(scan.hu[:, :, 0])), _PICTURE)
+    grey = to_grey(np.ascontiguousarray(to_display(scan.hu[:, :, 0])), window)
     _save(folder, f"{MASKS}/{scan.name}.png", encode_mask(shown))
     _save(folder, f"{OVERLAYS}/{scan.name}.png", encode_png(overlay(grey, shown)))
 
 
 def _small(
-    scan: Scan, turn: Turn, outcome: Outcome, size: int, planes: NDArray[np.intp]
+    scan: Scan, turn: Turn, outcome: Outcome, window: Window, size: int, planes: NDArray[np.intp]
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Grey and labels of planes of the turned scan, [size, size], in display orientation."""
+    """Grey and labels of slices of the turned scan, [size, size], in display orientation."""
     hu = turn.there(scan.hu)
-    window = _PICTURE if scan.kind == "png" else WINDOW
     small = []
     for z in planes:
         grey = to_grey(np.ascontiguousarray(to_display(hu[:, :, z])), window)
@@ -106,16 +112,15 @@ def _small(
     return small
 
 
-def _mosaic(scan: Scan, turn: Turn, outcome: Outcome) -> NDArray[np.uint8]:
-    """The planes from the feet up, row by row; of very many every few."""
+def _mosaic(scan: Scan, turn: Turn, outcome: Outcome, window: Window) -> NDArray[np.uint8]:
+    """The slices from the feet up, row by row; evenly chosen if there are very many."""
     depth = outcome.labels.shape[2]
     planes = np.linspace(0, depth - 1, min(depth, _TILES)).round().astype(int)
-    return mosaic(
-        [overlay(*pair) for pair in _small(scan, turn, outcome, _TILE, planes)], _COLUMNS, gap=2
-    )
+    tiles = _small(scan, turn, outcome, window, _TILE, planes)
+    return mosaic([overlay(*pair) for pair in tiles], _COLUMNS, gap=2)
 
 
-def _animation(scan: Scan, turn: Turn, outcome: Outcome) -> bytes:
+def _animation(scan: Scan, turn: Turn, outcome: Outcome, window: Window) -> bytes:
     size = min(_FRAME, max(outcome.labels.shape[:2]))
     planes = np.arange(outcome.labels.shape[2])
-    return gif_bytes([frame(*pair) for pair in _small(scan, turn, outcome, size, planes)])
+    return gif_bytes([frame(*pair) for pair in _small(scan, turn, outcome, window, size, planes)])

@@ -1,4 +1,4 @@
-"""What must not be replaced: the user's own files, and folders that a report did not make."""
+"""What must not be replaced: the user's own files, and folders not made by --report."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -23,8 +23,8 @@ _PAGE_FILES = re.compile(
 def refuse_over_inputs(scans: Sequence[FoundScan], folder: str | Path) -> None:
     """Raise InputError if predicting `scans` into `folder` would replace a file of one of them.
 
-    An input counts by its own path and by the file that its links lead to, without regard to
-    case, as some file systems have it. Nothing needs to exist yet.
+    An input counts by its own path and by the file that its links lead to, ignoring case as some
+    file systems do. Nothing needs to exist yet.
     """
     folder = Path(folder).resolve()
     labels = {
@@ -52,12 +52,12 @@ def refuse_over(inputs: Iterable[str | Path], output: str | Path) -> None:
 def refuse_foreign_report(folder: str | Path) -> None:
     """Raise InputError if `folder` is there and holds anything but a page of predicted scans.
 
-    An empty folder may be replaced, too.
+    An empty folder may be replaced.
     """
     folder = Path(folder)
     remedy = f"Move it away, or choose another folder for the results: {folder} is replaced whole"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise InputError(folder, "is no folder", remedy)
+        raise InputError(folder, "is not a folder", remedy)
     files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
     if not files:
         return
@@ -71,5 +71,5 @@ def refuse_foreign_report(folder: str | Path) -> None:
 
 
 def _places(paths: Iterable[Path]) -> list[Path]:
-    """Each path as it stands, below its resolved folder, and the file that it leads to."""
+    """Each path below its resolved folder, and the file that it leads to."""
     return [p for path in paths for p in (path.parent.resolve() / path.name, path.resolve())]

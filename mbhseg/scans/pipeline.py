@@ -1,4 +1,4 @@
-"""Scans of a lab's own through a trained model: read, predict and write at the same time."""
+"""Predict your own scans with a trained model: read, predict and write at the same time."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import pandas as pd
 from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import write_table
 from mbhseg.imaging.nifti import voxel_ml
-from mbhseg.imaging.orientation import turn_of
+from mbhseg.imaging.orientation import Turn, turn_of
+from mbhseg.imaging.windows import Window
+from mbhseg.inference import bundle
 from mbhseg.inference.averaging import PlanePredictor
 from mbhseg.inference.tiling import Fit, plan
 from mbhseg.predictions.gathering import Outcome, gather
@@ -31,27 +33,27 @@ from mbhseg.scans.scan import Scan, check
 log = logging.getLogger(__name__)
 
 Rows = dict[str, list[dict[str, object]]]  # of volumes.csv, by scan
-_AHEAD = 1  # scans read before their turn, and predicted ones that wait to be written
+_AHEAD = 1  # scans read ahead, and predicted scans waiting to be written
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How scans are predicted: what is written, and what is done on the way.
+    """How scans are predicted and what is written.
 
     `low_confidence` is the mean probability below which a class is flagged, `fit` how planes come
     to the network's size (`mbhseg.inference.tiling`), `intensity` whether values that cannot
     be HU are refused, `postprocessing` what was chosen on validation.
     """
 
-    wanted: outputs.Wanted = field(default_factory=outputs.Wanted)
-    low_confidence: float = 0.6
-    fit: Fit = "auto"
-    intensity: bool = True
-    postprocessing: Postprocessing | None = None
+    wanted: outputs.Wanted
+    low_confidence: float
+    fit: Fit
+    intensity: bool
+    postprocessing: Postprocessing | None
 
     @classmethod
     def of(cls, inference: Mapping[str, Any], postprocessing: Postprocessing | None) -> "Settings":
-        """The settings of the config's `inference` object."""
+        """The settings of the config's section `inference`; defaults stand there alone."""
         return cls(
             wanted=outputs.Wanted(
                 pictures=inference["overlays"],
@@ -69,6 +71,30 @@ class Settings:
         )
 
 
+def load_predictor(
+    models: Sequence[str | Path], inference: Mapping[str, Any], threads: int
+) -> tuple[PlanePredictor, Settings]:
+    """The models as one predictor, and the settings, as the config's section `inference` says.
+
+    `models` are folders, or names of the hub; of several the mean counts. `threads` is the number
+    of CPU threads, on which no result depends.
+
+    Raises InputError for a model that cannot be loaded or fits no ensemble with the others.
+    """
+    from mbhseg.nn import device  # TensorFlow takes seconds to import
+
+    device.configure(threads=threads, deterministic=True)
+    predictor, chosen = bundle.load(
+        [str(model) for model in models],
+        batch=inference["batch_size"],
+        precision=inference["precision"],
+        mirror=inference["mirror"],
+        calibrated=inference["temperature"],
+        processed=inference["postprocess"],
+    )
+    return predictor, Settings.of(inference, chosen)
+
+
 def predict_scans(
     found: Sequence[FoundScan],
     predictor: PlanePredictor,
@@ -78,9 +104,9 @@ def predict_scans(
 ) -> tuple[pd.DataFrame, list[Failure]]:
     """Predict the scans one by one into `folder`; volumes.csv and failed.tsv list them all.
 
-    A scan whose reading or writing fails is one more failure, and the others go on. At any moment
+    A scan whose reading or writing fails becomes a failure; the others continue. At any moment
     one scan is read, one predicted and one written. A scan's files appear together when it is done,
-    its labels last; interrupted (KeyboardInterrupt), the finished scans stay, listed in the tables.
+    its labels last; when interrupted (KeyboardInterrupt), the finished scans stay and are listed.
 
     Returns the rows of volumes.csv and the failures, those given first. Raises InputError if the
     folder cannot be written.
@@ -119,26 +145,45 @@ def _run(
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         try:
             for scan in _read_ahead(found, reader, settings.intensity, failed):
-                turn = turn_of(scan.image.shape, scan.affine, predictor.orientation, scan.measured)
-                hu = turn.there(scan.hu)
-                tiling = plan(hu, turn.field_mm, predictor.size, predictor.field_mm, settings.fit)
-                result = gather(
-                    predictor.planes(hu, tiling),
-                    hu.shape,
-                    entropy=settings.wanted.entropy,
-                    probabilities=settings.wanted.probabilities,
-                )
-                job = writer.submit(_finish, folder, scan, turn, result, settings, done)
+                turn, result = predict_scan(scan, predictor, settings)
+                window = predictor.window
+                job = writer.submit(_finish, folder, scan, turn, result, window, settings, done)
                 writing.append((scan.name, job))
                 settle(_AHEAD)
         finally:
-            settle(0)  # what was predicted is written, also on the way out
+            settle(0)  # what was predicted is written, also after an error
+
+
+def predict_scan(scan: Scan, predictor: PlanePredictor, settings: Settings) -> tuple[Turn, Outcome]:
+    """What the network says about one scan that `check` accepted, and how its voxels were turned.
+
+    The outcome lies on the turned voxels and is not post-processed.
+    """
+    turn = turn_of(scan.image.shape, scan.affine, predictor.orientation, scan.measured)
+    hu = turn.there(scan.hu)
+    tiling = plan(hu, turn.field_mm, predictor.size, predictor.field_mm, settings.fit)
+    result = gather(
+        predictor.planes(hu, tiling),
+        hu.shape,
+        entropy=settings.wanted.entropy,
+        probabilities=settings.wanted.probabilities,
+    )
+    return turn, result
+
+
+def measure_scan(
+    scan: Scan, result: Outcome, settings: Settings
+) -> tuple[Outcome, list[dict[str, object]]]:
+    """The outcome of `predict_scan` post-processed, and its six rows of volumes.csv."""
+    ml = voxel_ml(scan.affine) if scan.measured else float("nan")
+    result = outcome.processed(result, settings.postprocessing, ml)
+    return result, outcome.rows(scan.name, result, ml, settings.low_confidence)
 
 
 def _read_ahead(
     found: Sequence[FoundScan], reader: ThreadPoolExecutor, intensity: bool, failed: list[Failure]
 ) -> Iterator[Scan]:
-    """The scans in their order, the next being read while one is used; bad ones are failures."""
+    """The scans in their order; the next is read while one is used. Bad ones become failures."""
     waiting: deque[tuple[str, Future[Scan]]] = deque()
     coming = iter(found)
     for _ in progress(found, label="infer", unit="scans"):
@@ -157,22 +202,22 @@ def _read(found: FoundScan, intensity: bool) -> Scan:
 def _finish(
     folder: Path,
     scan: Scan,
-    turn: "outputs.Turn",
+    turn: Turn,
     result: Outcome,
+    window: Window,
     settings: Settings,
     done: Rows,
 ) -> None:
-    """Write the scan's files and note its rows of volumes.csv; no interrupt comes in between."""
-    ml = voxel_ml(scan.affine) if scan.measured else float("nan")
-    result = outcome.processed(result, settings.postprocessing, ml)
+    """Write the scan's files and store its rows of volumes.csv (in a thread, so uninterrupted)."""
+    result, rows = measure_scan(scan, result, settings)
     with disk_errors(folder), _gathered(folder) as partial:
-        outputs.write(partial, scan, turn, result, settings.wanted)
-    done[scan.name] = outcome.rows(scan.name, result, ml, settings.low_confidence)
+        outputs.write(partial, scan, turn, result, settings.wanted, window)
+    done[scan.name] = rows
 
 
 @contextlib.contextmanager
 def _gathered(folder: Path) -> Iterator[Path]:
-    """A folder whose files move to `folder` in the end, those at its top last."""
+    """A folder whose files are moved to `folder` at the end, the top-level files last."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
         yield partial

@@ -1,6 +1,6 @@
-"""What a page's viewer shows of a predicted scan, on the turned voxels: nose up, feet first.
+"""The viewer's data of a predicted scan, on the turned voxels: nose up, feet first.
 
-It is made while the scan is in memory, because the page's environment cannot read DICOM.
+Made while the scan is in memory, because the page's environment cannot read DICOM.
 """
 
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from mbhseg.imaging.orientation import Turn
 from mbhseg.predictions.gathering import Outcome
 from mbhseg.scans.scan import Scan
 
-LEVELS = 8  # of doubt that the viewer tells apart
+LEVELS = 8  # of uncertainty in the viewer
 
 
 class Preview(NamedTuple):
-    """A scan for the viewer: the sprite of its planes as WebP, and its description for JSON.
+    """A scan for the viewer: the sprite of its slices as WebP, and its description for JSON.
 
     The description has rows, columns and aspect of a picture; planes, the voxel index along the
-    scan's own slice axis of each; voxelMl, None where it is unknown; sides, the patient's at the
-    left and right; across, tiles in a row of the sprite; labels and, if the outcome has an
-    entropy, doubt, both as `sprites.encode_planes` writes them.
+    scan's own slice axis of each; voxelMl, None if unknown; sides, the patient's at the
+    left and right; across, tiles per row of the sprite; labels and, if the outcome has an
+    entropy, doubt (uncertainty), both as `sprites.encode_planes` writes them.
     """
 
     sprite: bytes
@@ -32,7 +32,7 @@ class Preview(NamedTuple):
 
 
 def preview(scan: Scan, turn: Turn, outcome: Outcome) -> Preview:
-    """The preview of a scan; the outcome lies on the turned voxels [x, y, z]."""
+    """The preview of a scan; the outcome is on the turned voxels [x, y, z]."""
     hu = turn.there(scan.hu)
     depth = hu.shape[2]
     images = [to_display(sprites.to_tone(hu[:, :, z])) for z in range(depth)]
@@ -53,5 +53,5 @@ def preview(scan: Scan, turn: Turn, outcome: Outcome) -> Preview:
 
 
 def doubt_levels(entropy: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Entropy 0..255 of any shape in LEVELS equal steps, 0 (certain) to 7."""
+    """Entropy 0..255 of any shape as levels 0 (certain) to 7."""
     return (entropy // (256 // LEVELS)).astype(np.uint8)

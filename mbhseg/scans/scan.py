@@ -1,4 +1,4 @@
-"""One scan as the rest of the program sees it, whatever file it came from."""
+"""One scan, whatever file format it came from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from mbhseg.imaging.nifti import image_array
 from mbhseg.inspect import checks
 
 Kind = Literal["nifti", "itk", "npy", "png", "dicom", "zip"]
-SMALLEST = 32  # pixels along a side; a plane of fewer shows no anatomy
-_ANY_MM = (0.02, 50.0)  # beyond, the unit is wrong
-_WHOLE = (np.int16, np.int32)  # what NIfTI holds and every viewer opens
+SMALLEST = 32  # pixels along a side; smaller slices show no anatomy
+_ANY_MM = (0.02, 50.0)  # outside of this, the unit is wrong
+_WHOLE = (np.int16, np.int32)  # types that NIfTI has and every viewer opens
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A CT volume in HU with what is needed to write labels on its voxels.
+    """A CT volume in HU with the geometry needed to write labels on its voxels.
 
     name: names every output. where: how messages name the source. kind: the format read.
-    image: HU [x, y, z] and the geometry that outputs take over: affine to mm (RAS+), qform,
-        sform and their codes. Without geometry in the source it is a stand-in, and `measured` is
-        False: there are no millimetres and no ml.
-    dicom: the headers of a DICOM series, one a plane in the order of z, or the one of a
-        multi-frame object, `frames` being the planes' frames in it; empty for other formats.
+    image: HU [x, y, z] and the geometry that outputs copy: affine to mm (RAS+), qform, sform and
+        their codes. If the source has no geometry, the affine is a placeholder and `measured` is
+        False: no millimetres, no ml.
+    dicom: the headers of a DICOM series, one per plane in the order of z, or the one of a
+        multi-frame object; empty for other formats. frames: the frame of each plane in its file.
     """
 
     name: str
@@ -51,20 +51,20 @@ class Scan:
 
 
 def check(scan: Scan, *, intensity: bool = True) -> Scan:
-    """The scan itself, if a network for head CT can say something about it.
+    """The scan itself, if a network for head CT can be applied to it.
 
-    `intensity`: also refuse values that cannot be HU of a head, such as those of MR.
-    Raises InputError, in one line, for a volume that is not 3-D, has few pixels, voxels that are
-    not finite, no extent in space, or such values.
+    `intensity`: also refuse values that cannot be HU of a head, such as MR.
+    Raises InputError for a volume that is not 3-D, is tiny, has no extent in space, or has voxels
+    that are not finite or such values.
     """
     shape = tuple(scan.image.shape)
     shown = " x ".join(map(str, shape))
     if len(shape) != 3:
-        raise InputError(scan.where, f"has {len(shape)} axes ({shown})", "Give a volume of three")
-    if sorted(shape)[1] < SMALLEST:
+        raise InputError(scan.where, f"has {len(shape)} axes ({shown})", "Give a 3-D volume")
+    if sorted(shape)[1] < SMALLEST or 0 in shape:
         raise InputError(scan.where, f"is tiny ({shown} voxels)", "Give the whole scan")
     if geometry.is_degenerate(scan.affine):
-        raise InputError(scan.where, "the affine maps the scan to no volume", "Convert it again")
+        raise InputError(scan.where, "the affine gives the scan no volume", "Convert it again")
     steps = geometry.spacing(scan.affine)
     if scan.measured and not all(_ANY_MM[0] <= step <= _ANY_MM[1] for step in steps):
         sizes = " x ".join(f"{step:.4g}" for step in steps)
@@ -85,7 +85,7 @@ def check(scan: Scan, *, intensity: bool = True) -> Scan:
 def image_of(hu: NDArray[Any], affine: NDArray[Any]) -> nib.Nifti1Image:
     """An image in scanner coordinates of HU [x, y, z] and an affine in mm (RAS+).
 
-    A sheared affine, as a tilted gantry has it, goes into the sform alone: the qform cannot say it.
+    A sheared affine, as of a tilted gantry, is stored in the sform only: the qform cannot store it.
     """
     image = nib.Nifti1Image(compact(hu), affine)
     image.header.set_xyzt_units("mm")
@@ -102,7 +102,7 @@ def from_lps(
 ) -> NDArray[np.float64]:
     """The affine to RAS+ of voxel steps (columns x, y, z of a 3 x 3) and origin in LPS+ mm.
 
-    DICOM and ITK count to the patient's left and back, NIfTI to the right and front.
+    In DICOM and ITK, coordinates grow to the patient's left and back, in NIfTI to right and front.
     """
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = np.asarray(columns, float), np.asarray(origin, float)
@@ -112,7 +112,7 @@ def from_lps(
 def compact(values: NDArray[Any]) -> NDArray[Any]:
     """The values as int16, int32 or float32, the smallest of the first two that holds them.
 
-    Floating-point values become float32; an array that has its type already is not copied.
+    Floating-point values become float32; an array that already has the type is not copied.
     """
     if values.dtype.kind == "f":
         return values.astype(np.float32, copy=False)

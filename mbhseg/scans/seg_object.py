@@ -1,4 +1,4 @@
-"""Labels as a DICOM Segmentation object, which viewers and archives lay over the series."""
+"""Labels as a DICOM Segmentation object, which viewers overlay on the series."""
 
 import hashlib
 from pathlib import Path
@@ -11,19 +11,19 @@ from pydicom.uid import UID, generate_uid
 
 from mbhseg import __version__
 from mbhseg.classes import FOREGROUND
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.scans.scan import Scan
 
 _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 _HEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
-_SERIES = 9100  # far from the numbers that scanners give
+_SERIES = 9100  # far from the series numbers of scanners
 
 
 def write(path: Path, scan: Scan, labels: NDArray[np.uint8]) -> None:
-    """Write the labels uint8 0..5 [x, y, z] of a DICOM scan, one binary segment a class.
+    """Write the labels uint8 0..5 [x, y, z] of a DICOM scan, one binary segment per class.
 
-    The object's unique ids follow from the series and the labels. Raises InputError if the
-    series lacks what the standard demands of it.
+    The object's UIDs are derived from the series and the labels. Raises InputError if the series
+    lacks attributes that the standard requires.
     """
     stored = labels.T  # frame, row, column
     first = scan.dicom[0]
@@ -50,9 +50,10 @@ def write(path: Path, scan: Scan, labels: NDArray[np.uint8]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         segmentation.save_as(path)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            scan.where, f"no DICOM-SEG can be made of it ({reason})", "Leave dicom_seg out"
+            scan.where,
+            f"cannot be written as DICOM-SEG ({reason(error)})",
+            "Predict it without dicom_seg",
         ) from error
 
 

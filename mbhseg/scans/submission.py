@@ -1,4 +1,4 @@
-"""A challenge entry: one label volume a scan, checked against the scans, in one zip."""
+"""A challenge entry: one label volume per scan, checked against the scans, in one zip."""
 
 import zipfile
 from collections.abc import Sequence
@@ -11,30 +11,28 @@ from mbhseg.imaging.nifti import load_labels, parse_nifti
 from mbhseg.predictions.writing import case_file
 from mbhseg.scans.discovery import FoundScan
 
-TOLERANCE_MM = 1e-3
-
 
 def check(folder: str | Path, scans: Sequence[FoundScan]) -> list[Path]:
     """The label volumes `<name>.nii.gz` of the scans, each in its scan's geometry.
 
     Raises InputError if there is no scan, if a volume is missing, is not uint8 labels 0..5, or
-    lies on other voxels than its scan, or if the folder has one of a scan that is not given.
+    does not match its scan's voxels, or if the folder has a volume of no given scan.
     """
     if not scans:
-        raise InputError(folder, "no scan to check the entry against", "Name the challenge's scans")
+        raise InputError(folder, "no scan to check the entry against", "Give the challenge's scans")
     expected = {case_file(scan.name) for scan in scans}
     strangers = sorted({p.name for p in Path(folder).glob("*.nii.gz")} - expected)
     if strangers:
         more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
         raise InputError(
-            Path(folder) / strangers[0], f"is of no scan that was given{more}", "Take it out"
+            Path(folder) / strangers[0], f"belongs to no given scan{more}", "Remove it"
         )
     return [_check_one(Path(folder) / case_file(scan.name), scan) for scan in scans]
 
 
 def _check_one(path: Path, found: FoundScan) -> Path:
     if not path.is_file():
-        raise InputError(path, "no labels of this scan", "Predict it")
+        raise InputError(path, "labels of this scan are missing", "Predict it")
     stored = parse_nifti(path.read_bytes(), str(path)).extra["dtype"]
     if stored != "uint8":
         raise InputError(path, f"labels are stored as {stored}, not uint8", "Predict it again")
@@ -44,8 +42,7 @@ def _check_one(path: Path, found: FoundScan) -> Path:
         raise InputError(
             path, f"shape {labels.shape} is not the scan's {scan.image.shape}", "Predict it again"
         )
-    apart = geometry.displacement_mm(affine, scan.affine, labels.shape)
-    if not apart <= TOLERANCE_MM:
+    if apart := geometry.off_grid_mm(affine, scan.affine, labels.shape):
         raise InputError(
             path, f"lies up to {apart:.3g} mm off its scan ({found.where})", "Predict it again"
         )
@@ -53,9 +50,9 @@ def _check_one(path: Path, found: FoundScan) -> Path:
 
 
 def pack(folder: str | Path, scans: Sequence[FoundScan], target: str | Path) -> int:
-    """Check the label volumes of `folder` and zip them, without folders; how many they are.
+    """Check the label volumes of `folder` and zip them without folders; return their number.
 
-    The zip appears whole or not at all. Raises InputError as `check`.
+    The zip is written completely or not at all. Raises InputError like `check`.
     """
     volumes = check(folder, scans)
     with atomic_file(target) as partial, zipfile.ZipFile(partial, "w") as archive:

@@ -1,1 +1,1 @@
-"""Which patients train, validate and test."""
+"""Which patients are for training, validation and test."""

@@ -1,7 +1,7 @@
-"""Which patient is trained on, validated on, tested on: folds, leak checks, class balance.
+"""Which patients are for training, validation and test: folds, leak checks, class balance.
 
-A fold table has one row a case: case, patient, subset (train, valid or test), sorted by case.
-Only the seed preset's slice-level split has one row a slice, with a fourth column, slice.
+A fold table has one row per case: case, patient, subset (train, valid or test), sorted by case.
+Only the slice-level split of config/seed.yaml has one row per slice, with a fourth column, slice.
 """
 
 import math
@@ -39,14 +39,14 @@ def make(
     validation set's share of all patients. The test set does not depend on `folds` or `valid`.
 
     A patient's scans stay together. Patients are stratified by the set of classes that any rater
-    drew in any of their scans. The result depends on the patients' ids and classes and on `seed`,
-    never on the order of rows. It is stable as far as stratification allows: with one patient
-    more in 240, about 34 of the others change their part (5 folds and a test set). To freeze a
-    split before data are added, keep its tables and give them as a split file.
+    labelled in any of their scans. The result depends on the patients' ids and classes and on
+    `seed`, never on the order of rows. It is stable as far as stratification allows: adding one
+    patient to 240 moves about 34 of the others to another part (5 folds and a test set). To keep a
+    split when data are added, give its tables as a split file.
 
-    `by="slice"` is the seed project's way, kept to reproduce its figures: the rows of `slices`
-    (case, slice) are shuffled and cut, whoever they belong to. Neighbouring slices of one scan
-    are then trained and tested on, so its scores say little about new patients; see `leaks`.
+    `by="slice"` is the reference project's way, kept to reproduce its scores: the rows of `slices`
+    (case, slice) are shuffled and cut, whatever their patients. Neighbouring slices of one scan
+    are then in training and test, so the scores say little about new patients; see `leaks`.
 
     Raises InputError where a subset would be empty.
     """
@@ -77,7 +77,7 @@ def _usable(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def _strata(cases: pd.DataFrame) -> dict[str, frozenset[str]]:
-    """Each patient's set of classes over all scans, patients in the order of their ids."""
+    """Each patient's set of classes over all scans, patients sorted by id."""
     strata: dict[str, set[str]] = {}
     for patient, classes in zip(cases["patient"], cases["classes"], strict=True):
         strata.setdefault(patient, set()).update(c for c in str(classes).split(",") if c in KEYS)
@@ -87,7 +87,7 @@ def _strata(cases: pd.DataFrame) -> dict[str, frozenset[str]]:
 def _sizes(n: int, folds: int, test: float, valid: float, unit: str = "patients") -> list[int]:
     """Units in the test set, then in each part of the rest: the folds, or validation and training.
 
-    Every size is at least 1; raises InputError where `n` units are too few for that.
+    Every size is at least 1; raises InputError if `n` is too small for that.
     """
     parts = max(folds, 2)
     if n < parts + 1:
@@ -127,7 +127,7 @@ def _by_slice(
 
 
 def only_test(cases: pd.DataFrame, folds: int) -> list[pd.DataFrame]:
-    """Fold tables of an external test set: every usable case is tested on, in every fold.
+    """Fold tables of an external test set: every usable case is a test case, in every fold.
 
     `cases` as in `make`; raises InputError if none is usable.
     """
@@ -141,54 +141,54 @@ def check_external(
     source_cases: pd.DataFrame,
     where: str = _WHERE,
 ) -> None:
-    """Raise InputError if a case of an external test set was trained or validated on.
+    """Raise InputError if a case of an external test set was used for training or validation.
 
     `table` is the external set's fold table, `source` that of the set that the models come from;
-    `cases` and `source_cases` are the inventories of the two (case, image_sha256). A case is the
-    models' if its patient is in their train or valid subset, or if its scan is there voxel for
-    voxel, whatever its name. The source's own test cases may be in both sets.
+    `cases` and `source_cases` are the inventories of the two (case, image_sha256). A case was used
+    if its patient is in the models' train or valid subset, or if an identical scan is, under any
+    name. The source's own test cases may be in both sets.
     """
     seen = source[source["subset"] != "test"]
     known = table["patient"].isin(seen["patient"])
     scan = dict(zip(cases["case"], cases["image_sha256"], strict=True))
     scans = source_cases.loc[source_cases["case"].isin(seen["case"]), "image_sha256"]
-    found = table[known | table["case"].map(scan).isin(set(scans))]
-    if len(found):
-        first = found.iloc[0]
-        same = f"patient {first['patient']}" if known[found.index[0]] else f"scan {first['case']}"
-        others = f", and {len(found) - 1} more cases" if len(found) > 1 else ""
+    used = table[known | table["case"].map(scan).isin(set(scans))]
+    if len(used):
+        first = used.iloc[0]
+        same = f"patient {first['patient']}" if known[used.index[0]] else f"scan {first['case']}"
+        others = f", and {len(used) - 1} more cases" if len(used) > 1 else ""
         raise InputError(
             where,
             f"{same} is in the set that the models were trained on{others}",
-            "Leave the case out of one of the two sets, or put it into the other's test set",
+            "Remove the case from one of the two sets, or move it to the other's test set",
         )
 
 
 def leaks(table: pd.DataFrame) -> pd.DataFrame:
     """Patients in more than one subset: patient, subsets ("train,valid"), rows; empty if none."""
-    found = table[table.groupby("patient")["subset"].transform("nunique") > 1]
+    leaked = table[table.groupby("patient")["subset"].transform("nunique") > 1]
     rows = [
         (patient, ",".join(name for name in SUBSETS if (subsets == name).any()), len(subsets))
-        for patient, subsets in found.groupby("patient")["subset"]
+        for patient, subsets in leaked.groupby("patient")["subset"]
     ]
     return pd.DataFrame(rows, columns=["patient", "subsets", "rows"])
 
 
 def check_leakage(table: pd.DataFrame, where: str = _WHERE) -> None:
     """Raise InputError naming the first patient who is in more than one subset."""
-    found = leaks(table)
-    if len(found):
-        first = found.iloc[0]
-        others = f", and {len(found) - 1} more patients" if len(found) > 1 else ""
+    leaked = leaks(table)
+    if len(leaked):
+        first = leaked.iloc[0]
+        others = f", and {len(leaked) - 1} more patients" if len(leaked) > 1 else ""
         raise InputError(
             where,
             f"patient {first['patient']} is in {first['subsets'].replace(',', ' and ')}{others}",
-            "Put every scan of a patient into one subset",
+            "Move all scans of a patient to one subset",
         )
 
 
 def members(table: pd.DataFrame, subset: str) -> dict[str, list[int] | None]:
-    """The cases of a subset, in order; each with its slices, or None for all of them."""
+    """The cases of a subset, sorted; each with its slices, or None for all of them."""
     chosen = table[table["subset"] == subset].sort_values("case")
     if "slice" not in table:
         return dict.fromkeys(chosen["case"])
@@ -201,9 +201,9 @@ def balance(table: pd.DataFrame, cases: pd.DataFrame, slices: pd.DataFrame) -> p
     """Count patients, cases and slices of each class in each subset of a fold table.
 
     `cases` is inventory/cases.tsv (case, n_slices), `slices` inventory/slices.tsv (voxel counts
-    a case, slice and rater). A slice counts for a class if any rater drew the class in it.
+    per case, slice and rater). A slice counts for a class if any rater labelled the class in it.
     Returns subset, class (EDH..SDH, any, all), patients, cases, slices; subsets in the order
-    train, valid, test, those without a row left out; a class that is absent counts 0.
+    train, valid, test, without empty ones; a class that is absent counts 0.
     """
     if "slice" in table:
         units = table[["case", "patient", "subset", "slice"]]
@@ -237,12 +237,12 @@ def from_file(
 
     Every usable case of `cases` (case, patient, status) must be named in every fold, by its own
     id or by its patient's; excluded cases may be named and are left out. Without a fold column
-    the table is the one fold; a row whose fold is empty holds in every fold. The test set must be
-    the same in all folds. `where` names the file in errors.
+    the table is the only fold; a row whose fold is empty belongs to every fold. The test set must
+    be the same in all folds. `where` names the file in errors.
 
-    Raises InputError for missing columns, unknown or missing or twice-named cases, unknown
-    subsets, folds other than 0..folds-1, a patient in two subsets, and an empty train or valid
-    subset; a table of nothing but test is allowed (an external test set).
+    Raises InputError for missing columns; cases that are unknown, missing or in two subsets;
+    unknown subsets; folds other than 0..folds-1; a patient in two subsets; and an empty train or
+    valid subset, unless all cases are test cases (an external test set).
     """
     usable = _usable(cases)
     column = next((name for name in ("case", "patient") if name in table), None)
@@ -290,7 +290,7 @@ def _expect(
 
 
 def _complete(rows: pd.DataFrame, column: str, usable: pd.DataFrame, where: str) -> pd.DataFrame:
-    """One fold of a user's table, checked and brought into the form of a fold table."""
+    """One fold of a user's table, checked and converted to a fold table."""
     stated = rows[[column, "subset"]].drop_duplicates()
     twice = stated[column][stated[column].duplicated()]
     if len(twice):
@@ -307,5 +307,5 @@ def _complete(rows: pd.DataFrame, column: str, usable: pd.DataFrame, where: str)
     present = set(table["subset"])
     if present != {"test"} and not {"train", "valid"} <= present:
         empty = "train" if "train" not in present else "valid"
-        raise InputError(where, f"subset {empty} is empty", "Put at least one patient into it")
+        raise InputError(where, f"subset {empty} is empty", "Move at least one patient there")
     return table

@@ -1,11 +1,11 @@
-"""Dealing patients into parts of given sizes, with every class in proportion, by seed and id.
+"""Divides patients into parts of given sizes, with every class in proportion, by seed and id.
 
-Each patient has a random rank for each part, drawn from seed and id alone, and starts in the
-part that ranks first. Then as few patients as needed change parts: first until the sizes are
-right, then in swaps until no class is a whole patient or more off its share, or no swap helps.
-Iterative stratification (Sechidis et al., 2011) was measured against this on sets like
-MBH-Seg25: it leaves a class up to 4 patients off, this 1.4; and with one patient more it moves
-more of the others, because every placement there depends on all before it.
+Each patient has a random rank for each part, which depends on seed and id alone, and starts in the
+part of the first rank. Then as few patients as needed change parts: first until the sizes are
+right, then by swaps until no class is a whole patient or more off its share, or no swap helps.
+Compared with iterative stratification (Sechidis et al., 2011) on sets like MBH-Seg25: that leaves
+a class up to 4 patients off, this 1.4; and with one patient added, that moves more of the others,
+because each placement depends on all previous ones.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_GAIN = 1e-9  # a smaller gain is rounding
+_GAIN = 1e-9  # a smaller gain is a rounding error
 
 
 def sort_key(*parts: Any) -> bytes:
@@ -27,10 +27,10 @@ def sort_key(*parts: Any) -> bytes:
 def deal(
     strata: Mapping[str, frozenset[str]], sizes: Sequence[int], seed: int, salt: str = ""
 ) -> list[list[str]]:
-    """Deal the patients of `strata` (patient -> classes) into parts of exactly these sizes.
+    """Divide the patients of `strata` (patient -> classes) into parts of exactly these sizes.
 
-    The sizes are positive and sum to the number of patients. `salt` makes independent deals with
-    one seed. Returns the patients of each part, sorted; the order of `strata` does not matter.
+    The sizes are positive and sum to the number of patients. `salt` gives independent divisions
+    for one seed. Returns the patients of each part, sorted; the order of `strata` does not matter.
     """
     table = _Table(strata, np.asarray(sizes, np.int64), seed, salt)
     table.fill()
@@ -39,11 +39,11 @@ def deal(
 
 
 class _Table:
-    """Who is where: patients by stratum (their set of classes) and part.
+    """The patients of each stratum (set of classes) in each part.
 
     counts: int64 [strata, parts]; shows: float64 [strata, classes], 1 where the class is in the
-    stratum. The cost is the squared distance of each class's count from its share, over the
-    part's size, summed.
+    stratum. The cost is the sum over classes and parts of the squared difference of count and
+    share, divided by the part's size.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class _Table:
         return self.shows.T @ self.counts - self.shares
 
     def fill(self) -> None:
-        """Move patients out of the parts that are too large, always the best for the balance."""
+        """Move patients out of parts that are too large, each time the best for the balance."""
         while (excess := self.counts.sum(axis=0) - self.sizes).any():
             source, target = int(np.flatnonzero(excess > 0)[0]), np.flatnonzero(excess < 0)
             gains = np.stack([self._gain(self.shows, source, int(part)) for part in target], axis=1)
@@ -97,7 +97,7 @@ class _Table:
             pass
 
     def _swap_between(self, a: int, b: int) -> bool:
-        """Swap while it helps; whether anything was swapped."""
+        """Swap while it helps; returns whether anything was swapped."""
         swapped = False
         while np.abs(self.off()[:, [a, b]]).max(initial=0) >= 1:
             gains = self._gain(self.apart, a, b)
@@ -112,7 +112,7 @@ class _Table:
         return swapped
 
     def _gain(self, change: NDArray[np.float64], a: int, b: int) -> NDArray[np.float64]:
-        """Fall of the cost if `change` [..., classes] goes from part a to part b; rounded."""
+        """Decrease of the cost if `change` [..., classes] moves from part a to b; rounded."""
         off = self.off()
         square = (change**2).sum(axis=-1)
         leaving = (2 * (change @ off[:, a]) - square) / self.sizes[a]
@@ -120,7 +120,7 @@ class _Table:
         return np.round(leaving - entering, 9)  # ties must not be broken by rounding errors
 
     def _move(self, row: int, a: int, b: int) -> None:
-        """Move the patient of a stratum who minds least."""
+        """Move the patient of the stratum whose rank gets worse the least."""
         here = self.who[row, a]
         patient = min(here, key=lambda p: (self.rank[p][b] - self.rank[p][a], p))
         here.remove(patient)
@@ -130,6 +130,6 @@ class _Table:
 
 
 def _rank(seed: int, salt: str, patient: str, part: int, size: int) -> float:
-    """Exponential variate of rate `size`: the least over the parts falls on each by its size."""
+    """Exponential variate of rate `size`: a part has the least with a chance like its size."""
     digest = sort_key(seed, salt, patient, part)
     return -math.log((int.from_bytes(digest[:7]) + 0.5) / 2**56) / float(size)

@@ -1,4 +1,4 @@
-"""What SGE, LSF, PBS and Slurm want to be told, and how they answer.
+"""The commands of SGE, LSF, PBS and Slurm, and their answers.
 
 Used by submit, status and cancel beside it, which Snakemake calls with whatever `python3` is on the
 PATH: standard library only, Python 3.8 or newer.
@@ -22,7 +22,7 @@ JOB_ID = {"sge": "JOB_ID", "lsf": "LSB_JOBID", "pbs": "PBS_JOBID", "slurm": "SLU
 
 
 def scheduler(environment=os.environ, which=shutil.which):
-    """Name of the scheduler of this machine; SystemExit if there is none or it is not known."""
+    """Name of the scheduler of this machine; SystemExit if there is none or it is unknown."""
     name = environment.get("MBHSEG_SCHEDULER") or next(
         (name for command, name in FOUND_BY if which(command)), None
     )
@@ -33,7 +33,7 @@ def scheduler(environment=os.environ, which=shutil.which):
 
 
 def properties(jobscript):
-    """What Snakemake has written about a job into its script (the text): rule, threads, resources.
+    """What Snakemake writes about a job into its script (the text): rule, threads, resources.
 
     SystemExit if the text is no job script of Snakemake's.
     """
@@ -53,7 +53,7 @@ def name_of(job):
 def submission(system, job, script):
     """The command, as words, that submits `script` for a job with these `properties`.
 
-    Memory is MiB and run time minutes in `resources`, as the rules say them. SGE counts memory a
+    Memory is in MB and run time in minutes in `resources`, as in the rules. SGE counts memory per
     slot, so it is divided by the threads (rounded up).
     """
     resources = job.get("resources", {})
@@ -104,7 +104,7 @@ def submission(system, job, script):
 
 
 def job_id(system, answer):
-    """The job's id out of what the submit command has printed; SystemExit if there is none."""
+    """The job's id in the output of the submit command; SystemExit if there is none."""
     found = re.search(r"<(\d+)>" if system == "lsf" else r"\d[\w.\[\]-]*", answer)
     if not found:
         raise SystemExit(f"no job id in what the scheduler answered: {answer!r}")
@@ -114,8 +114,8 @@ def job_id(system, answer):
 def noting_its_end(system, jobscript, folder):
     """The job script with a line that writes its exit status to `<its id>.exit` in `folder`.
 
-    That is how `status` learns the end of a job from every scheduler alike, without accounting. A
-    job that is killed leaves no file and the queue.
+    By it `status` knows the end of a job on every scheduler, without accounting. A killed job
+    leaves the queue without such a file.
     """
     first, rest = jobscript.split("\n", 1)
     note = f"trap 'echo $? > \"{folder}/${JOB_ID[system]}.exit\"' EXIT"
@@ -130,7 +130,7 @@ def in_queue(system, number, ask):
             return False
         _, table = ask(["qstat"])
         states = [line.split()[4] for line in table.splitlines() if line.split()[:1] == [number]]
-        return not any("E" in state for state in states)  # Eqw: it would wait there for ever
+        return not any("E" in state for state in states)  # Eqw: it would wait forever
     if system == "lsf":
         code, text = ask(["bjobs", "-noheader", "-o", "stat", number])
         return not code and text.strip() not in ("", "DONE", "EXIT")

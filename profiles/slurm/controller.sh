@@ -1,8 +1,8 @@
 #!/bin/bash
 # Snakemake as a small job of its own, so that no login session has to stay open:
 #   sbatch profiles/slurm/controller.sh [targets and options of snakemake]
-# Submit it from the folder of the workflow, with snakemake on the PATH. When it was killed, or has run
-# out of time, submit it again: it takes away what its predecessor left, and goes on.
+# Submit it from the folder of the workflow, with snakemake on the PATH. If it was killed or ran
+# out of time, submit it again: it cancels the jobs that its predecessor left, and continues.
 #SBATCH --job-name=mbhseg-controller
 #SBATCH --dependency=singleton
 #SBATCH --cpus-per-task=1
@@ -13,8 +13,8 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 
-# Jobs that a dead controller left in this folder would write beside ours; nobody waits for them.
-# `singleton` has it that no other controller of this user is alive now.
+# Jobs that a dead controller left in this folder would write to the same files as ours.
+# `singleton` guarantees that no other controller of this user is running now.
 left() {
     squeue --noheader --user "$(id -un)" --format "%i %j %Z" |
         awk -v here="$PWD" '$2 ~ /^mbhseg_/ && substr($0, index($0, $3)) == here { print $1 }'
@@ -28,6 +28,6 @@ done
 # A killed Snakemake leaves its lock.
 snakemake --profile profiles/slurm --unlock "$@" || true
 
-# In place of this shell, so that signals reach it: on SIGINT, which --signal sends before the time is
-# up and `scancel --batch --signal=INT` at any time, Snakemake takes its jobs out of the queue.
+# exec, so that signals reach Snakemake: on SIGINT, which --signal sends before the time limit and
+# `scancel --batch --signal=INT` at any time, it cancels its jobs.
 exec snakemake --profile profiles/slurm "$@"

@@ -11,13 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mbhseg.classes import KEYS
+from mbhseg.classes import CLASSES, KEYS
+from mbhseg.config.defaults import defaults
+from mbhseg.config.experiments import merged
 from mbhseg.files import sha256
 from mbhseg.imaging.masks import encode_rgb, read_mask
 from mbhseg.imaging.png import write_png
 from mbhseg.nn import device
 from mbhseg.nn.checkpoint.state import StateFolder
+from mbhseg.nn.network import flexunet
+from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe, TrainingRecipe
 from mbhseg.nn.training.fit import TrainOutputs
+from mbhseg.nn.training.losses import Loss, make_loss
 from mbhseg.nn.training.train import train
 from mbhseg.prepare.dataset import ANNOTATION_COLUMNS
 from mbhseg.prepare.rasterize import classes_in
@@ -97,8 +102,69 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path]:
     return write_slices(root, {"train": 4, "valid": 2, "test": 1}), root
 
 
+# the defaults without what a test would have to ask for: no patches, augmentation or sampling
+PLAIN_NETWORK: dict[str, Any] = {
+    "normalization": None,
+    "max_filters": None,
+    "input_scale": 1.0,
+    "background_prior": None,
+}
+PLAIN_TRAINING: dict[str, Any] = {
+    "epochs": 10,
+    "patch": None,
+    "optimizer": {"learning_rate": 0.001},
+    "early_stopping": {"patience": None},
+    "sampling": {"foreground": None},
+    "augmentation": {
+        name: 8 if name == "elastic_points" else 0
+        for name in defaults()["training"]["augmentation"]
+    },
+    "previews": {"slices": 4},
+    "precision": "float32",
+    "threads": 2,
+}
+
+
+def network(**changes: Any) -> dict[str, Any]:
+    """A whole `network` object: the plain defaults with a test's changes."""
+    return defaults()["network"] | PLAIN_NETWORK | changes
+
+
+def training(**changes: Any) -> dict[str, Any]:
+    """A whole `training` object: the plain defaults with a test's changes of single keys."""
+    return merged(merged(defaults()["training"], PLAIN_TRAINING), changes)
+
+
+def recipe(**changes: Any) -> TrainingRecipe:
+    """The plain recipe with a test's changes of single keys."""
+    return TrainingRecipe.from_config(training(**changes))
+
+
+def loss_of(name: str, **changes: Any) -> Loss:
+    """The loss of that name; keywords change its settings."""
+    return make_loss(recipe(loss={"name": name, **changes}).loss)
+
+
+def sampling_of(**changes: Any) -> SamplingRecipe:
+    """Every slice once, but for the changes."""
+    return recipe(sampling=changes).sampling
+
+
+def augmentation_of(**changes: Any) -> AugmentationRecipe:
+    """No augmentation, but for the changes."""
+    return recipe(augmentation=changes).augmentation
+
+
+def build(**changes: Any) -> Any:
+    """A FlexUNet with the plain settings and a test's changes; `size` is needed."""
+    settings = network()
+    del settings["model"], settings["options"]
+    common = {"channels": 3, "classes": len(CLASSES)}
+    return flexunet.build(**(settings | common | changes))
+
+
 # one level: a step is compiled in a second, where most of a short training's time goes
-NETWORK: dict[str, Any] = {"levels": 1, "filters": 8, "input_scale": 1 / 255}
+NETWORK: dict[str, Any] = network(levels=1, filters=8, input_scale=1 / 255)
 TRAINING: dict[str, Any] = {
     "epochs": 2,
     "batch": 4,
@@ -112,7 +178,7 @@ TrainToy = Callable[..., TrainOutputs]
 
 @pytest.fixture(scope="session")
 def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathFactory) -> TrainToy:
-    """Train on the toy slices; keywords change the training recipe, `seed` the seed."""
+    """Train on the toy slices; keywords replace keys of TRAINING, `seed` the seed."""
 
     def run(
         *,
@@ -122,7 +188,7 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
         state: StateFolder | None = None,
         checkpoint_minutes: float = 10.0,
         code: str = "",
-        **training: Any,
+        **changes: Any,
     ) -> TrainOutputs:
         folder = tmp_path_factory.mktemp("run")
         outputs = TrainOutputs.within(folder)
@@ -130,7 +196,7 @@ def train_toy(toy: tuple[pd.DataFrame, Path], tmp_path_factory: pytest.TempPathF
             slices=toy[0],
             root=toy[1],
             network=NETWORK | (network or {}),
-            training=TRAINING | training,
+            training=training(**(TRAINING | changes)),
             input={"size": SIZE, "windows": [WINDOW]},
             identity={"run": f"toy-f0-s{seed}", "experiment": "toy", "fold": 0, "seed": seed},
             outputs=outputs,

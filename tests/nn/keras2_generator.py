@@ -1,11 +1,11 @@
-"""Runs under TensorFlow 2.15, not under ours: the seed's network in tf.keras, with its files.
+"""Runs under TensorFlow 2.15, not under ours: the reference network in tf.keras, with its files.
 
     python keras2_generator.py JOBS.json
 
 JOBS.json is a list of {"settings", "folder", "before", "graph", "seed"}; each folder gets
 whole.h5, weights.h5, images.npy, probabilities.npy and count.txt. `before` models are built first,
-so that the layers' names do not count from zero. `graph` turns eager execution off, as the seed
-does, for the whole process.
+so that the layers' names do not count from zero. `graph` turns eager execution off, as the
+reference does, for the whole process.
 """
 
 import json
@@ -23,7 +23,7 @@ def mish(x):
 
 
 def build(s):
-    """The seed's network by its construction: lists counting down, read backwards on the way up."""
+    """The reference construction: lists counting down, read backwards on the way up."""
     activation = {"mish": mish, "leaky_relu": tf.nn.leaky_relu}.get(
         s["activation"], s["activation"]
     )

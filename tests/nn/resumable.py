@@ -12,7 +12,7 @@ from mbhseg.files import manifest_of, write_table
 from mbhseg.nn.checkpoint.state import StateFolder
 from mbhseg.nn.training.fit import TrainOutputs
 from mbhseg.nn.training.train import train
-from tests.nn.conftest import SIZE, WINDOW, write_slices
+from tests.nn.conftest import SIZE, WINDOW, network, training, write_slices
 
 COSINE = {
     "epochs": 12,
@@ -47,8 +47,8 @@ def main(folder: Path, name: str) -> None:
         train(
             slices=slices,
             root=root,
-            network=NETWORK,
-            training=RECIPES[name],
+            network=network(**NETWORK),
+            training=training(**RECIPES[name]),
             input={"size": SIZE, "windows": [WINDOW]},
             identity={"run": f"{name}-f0-s7", "experiment": name, "fold": 0, "seed": 7},
             outputs=outputs,

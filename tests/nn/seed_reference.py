@@ -1,7 +1,7 @@
-"""The seed project's network a second time, in plain Python and NumPy, from its published
+"""The reference project's network again, in plain Python and NumPy, from its published
 construction: its layers and their shapes, what it computes, and the files Keras 2 makes of it.
 
-Imports nothing of mbhseg, so that it can be the judge.
+Imports nothing of mbhseg, so that it is independent of it.
 """
 
 import json
@@ -23,7 +23,7 @@ Weights = list[dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a seed's train_eval_infer.config says of the network."""
+    """What a train_eval_infer.config of the reference project says of the network."""
 
     levels: int  # num_layers
     filters: int  # base_filters
@@ -38,6 +38,7 @@ class Settings:
     def network(self) -> dict[str, Any]:
         """The same as our configuration says it."""
         return {
+            "model": "mbhseg.nn.network.flexunet.build",
             "levels": self.levels,
             "filters": self.filters,
             "kernel": self.kernel,
@@ -47,6 +48,8 @@ class Settings:
             "activation": self.activation,
             "max_filters": None,
             "input_scale": 1 / 255 if self.normalize_input else 1.0,
+            "background_prior": None,
+            "options": {},
         }
 
 
@@ -63,7 +66,7 @@ class Layer:
 
 
 def construction(s: Settings) -> list[Layer]:
-    """The layers from input to output, as the seed's code strings them together.
+    """The layers from input to output, as the reference code strings them together.
 
     Kernels and dilations are listed for the way down by counting down to a floor of 3 and 1, and
     read backwards on the way up.

@@ -18,7 +18,7 @@ from mbhseg.errors import Stopped
 from mbhseg.nn.checkpoint.state import StateFolder
 from mbhseg.nn.training.fit import TrainOutputs
 from mbhseg.nn.training.train import train
-from tests.nn.conftest import NETWORK, SIZE, WINDOW, write_slices
+from tests.nn.conftest import NETWORK, SIZE, WINDOW, training, write_slices
 
 TRAINING = {
     "epochs": 2,
@@ -58,7 +58,7 @@ def main(root: Path, what: str) -> None:
             root=root,
             network={**NETWORK, **network},
             input={"size": SIZE, "windows": [WINDOW]},
-            training={**TRAINING, **changes},
+            training=training(**(TRAINING | changes)),
             identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
             outputs=TrainOutputs.within(root / name),
             state=StateFolder(root / f"state of {name}"),

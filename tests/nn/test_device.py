@@ -47,14 +47,14 @@ def test_onednn_computes_on_every_processor(repo):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision 'float16' is none of auto, float32, bfloat16"):
+    with pytest.raises(ValueError, match=r"precision 'float16'.*auto, float32, bfloat16"):
         device.dtype_policy("float16")
 
 
 @pytest.mark.skipif(bool(device.gpus()), reason="there is a GPU")
 def test_a_required_gpu_that_is_missing_is_told():
     device.check(require_gpu=False)
-    with pytest.raises(InputError, match=r"training\.require_gpu: TensorFlow sees no GPU here"):
+    with pytest.raises(InputError, match=r"^training\.require_gpu: .*no GPU"):
         device.check(require_gpu=True)
     assert device.describe()["kind"] == "cpu"
 
@@ -63,13 +63,17 @@ def test_a_required_gpu_that_is_missing_is_told():
     ("training", "expected"),
     [({"threads": 3, "deterministic": False}, (3, False)), ({}, (5, True))],
 )
-def test_a_run_is_repeated_with_its_own_threads(monkeypatch, training, expected):
+def test_a_run_is_repeated_with_its_own_threads(monkeypatch, caplog, training, expected):
+    """The log says why, where other threads were granted."""
     seen = []
+    caplog.set_level("INFO")
     monkeypatch.setattr(
         device, "configure", lambda *, threads, deterministic: seen.append((threads, deterministic))
     )
     device.configure_as({"training": training}, threads=5)
     assert seen == [expected]
+    told = "3 CPU threads, though 5 are granted"
+    assert (told in caplog.text) == (expected[0] != 5)
 
 
 def test_the_data_of_a_training_are_not_tuned():

@@ -14,10 +14,11 @@ from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn import device
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.models import computes_in
 from mbhseg.nn.network.saving import save_model
 from mbhseg.nn.openvino import ACTIVATIONS, UnknownLayer, compiled, observed, translated
+from tests.heads import probabilities
+from tests.nn.conftest import build
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"size": None, "levels": 3, "filters": 8, "background_prior": 0.9}
@@ -180,26 +181,26 @@ def test_int8_through_a_predictor(tmp_path, monkeypatch):
     ranges = observed(model, [images(2)], threads=1)
     place = folder_of(model, tmp_path, ranges=ranges)
     hu = images(1, 32, 32)[0].astype(np.int16)
-    exact = Predictor.load(place).probabilities(hu)
+    exact = probabilities(Predictor.load(place), hu)
     monkeypatch.setattr(device, "_cpu_field", lambda name: "fpu avx512_vnni")
-    coarse = Predictor.load(place, precision="int8").probabilities(hu)
+    coarse = probabilities(Predictor.load(place, precision="int8"), hu)
     assert not np.array_equal(coarse, exact)
     assert near(coarse, exact)
     monkeypatch.setattr(device, "_cpu_field", lambda name: "fpu avx2")
-    np.testing.assert_array_equal(Predictor.load(place, precision="int8").probabilities(hu), exact)
+    np.testing.assert_array_equal(probabilities(Predictor.load(place, precision="int8"), hu), exact)
 
 
 @pytest.mark.parametrize("ranges", [{"encoder0_norm1": [0, 1]}, {"up0": 3}, {"up0": []}, [1]])
 def test_ranges_of_another_network_are_refused(tmp_path, monkeypatch, ranges):
     monkeypatch.setattr(device, "_cpu_field", lambda name: "fpu avx512_vnni")
     place = folder_of(trained(levels=2, filters=4), tmp_path, ranges=ranges)
-    with pytest.raises(InputError, match="has ranges of another network"):
+    with pytest.raises(InputError, match=r"run\.json: .*ranges.*another network"):
         Predictor.load(place, precision="int8")
 
 
 def test_int8_needs_ranges(tmp_path):
     place = folder_of(trained(), tmp_path)
-    with pytest.raises(InputError, match="tells no ranges of the layers, which int8 needs"):
+    with pytest.raises(InputError, match=r"run\.json: .*no activation ranges.*int8"):
         Predictor.load(place, precision="int8")
 
 
@@ -252,10 +253,10 @@ def test_keras_predicts_on_a_gpu(tmp_path, monkeypatch):
     """There is none here, so it is only said that there is one."""
     place = folder_of(trained(), tmp_path)
     hu = images(1, 32, 32)[0].astype(np.int16)
-    here = Predictor.load(place).probabilities(hu)
+    here = probabilities(Predictor.load(place), hu)
     monkeypatch.setattr(device, "gpus", lambda: ["NVIDIA"])
     monkeypatch.setattr("mbhseg.nn.keras_backend.compiled", None)
-    np.testing.assert_allclose(Predictor.load(place).probabilities(hu), here, atol=1e-4)
+    np.testing.assert_allclose(probabilities(Predictor.load(place), hu), here, atol=1e-4)
 
 
 def test_a_model_computes_as_it_was_trained(tmp_path):
@@ -265,7 +266,7 @@ def test_a_model_computes_as_it_was_trained(tmp_path):
     place = folder_of(model, tmp_path)
     hu = images(1, 32, 32)[0].astype(np.int16)
     stored, coarse, exact = (
-        Predictor.load(place, precision=precision).probabilities(hu)
+        probabilities(Predictor.load(place, precision=precision), hu)
         for precision in ("model", "bfloat16", "float32")
     )
     np.testing.assert_array_equal(stored, coarse)
@@ -288,7 +289,7 @@ def test_a_signal_is_handled_afterwards(tmp_path):
 import faulthandler, gc, signal
 faulthandler.enable()
 from mbhseg.nn.openvino import compiled, translated
-from mbhseg.nn.network.flexunet import build
+from tests.nn.conftest import build
 def network():
     graph = translated(build(size=None, levels=1, filters=2))
     return compiled(graph, bfloat16=False, threads=1)

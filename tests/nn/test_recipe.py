@@ -1,20 +1,21 @@
 """The recipe's records, its schema and what they refuse."""
 
 import dataclasses
-import json
 import typing
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
 from mbhseg.errors import InputError
-from mbhseg.nn import recipe as recipes
-from mbhseg.nn.network.flexunet import NORMALIZATIONS, build
-from mbhseg.nn.network.models import DEFAULT, build_model
-from mbhseg.nn.recipe import OptimizerRecipe, ScheduleRecipe, TrainingRecipe
+from mbhseg.nn.network import flexunet
+from mbhseg.nn.network.models import FLEXUNET, RENAMED, build_model, up_to_date
+from mbhseg.nn.recipe import TrainingRecipe
 from mbhseg.nn.training.losses import LOSSES, METRICS
 from mbhseg.nn.training.optimizers import make_optimizer
+from mbhseg.provenance.code import closure
+from tests.nn.conftest import build, network, recipe, training
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +41,9 @@ def test_schema_and_records_have_the_same_keys(schema):
 def test_schema_and_network_have_the_same_keys(schema):
     node = schema["properties"]["network"]
     outside = {"size", "channels", "classes", "dtype", "seed"}
-    taken = set(typing.get_type_hints(build)) - outside - {"return"}
+    taken = set(typing.get_type_hints(flexunet.build)) - outside - {"return"}
     assert set(node["properties"]) - {"model", "options"} == taken
-    assert set(node["properties"]["normalization"]["enum"]) == {None, *NORMALIZATIONS}
+    assert set(node["properties"]["normalization"]["enum"]) == {None, *flexunet.NORMALIZATIONS}
 
 
 def test_schema_is_closed_and_described_throughout(schema):
@@ -66,25 +67,24 @@ def test_schema_offers_what_the_code_has(schema):
     for name in training["optimizer"]["properties"]["name"]["enum"]:
         for schedule in training["schedule"]["properties"]["name"]["enum"]:
             assert make_optimizer(
-                OptimizerRecipe(name=name),
-                ScheduleRecipe(name=schedule),
+                recipe(optimizer={"name": name}).optimizer,
+                recipe(schedule={"name": schedule}).schedule,
                 steps_per_epoch=2,
                 epochs=3,
             )
 
 
-def test_default_records_fit_the_schema(schema):
-    defaults = json.loads(json.dumps(dataclasses.asdict(TrainingRecipe())))  # tuples to lists
-    jsonschema.validate(defaults, schema["properties"]["training"])
+def test_records_have_no_defaults_of_their_own(schema):
+    for _, _, kind in walk(schema["properties"]["training"], TrainingRecipe, "training"):
+        for field in dataclasses.fields(kind):
+            assert field.default is dataclasses.MISSING, f"{kind.__name__}.{field.name}"
+            assert field.default_factory is dataclasses.MISSING, f"{kind.__name__}.{field.name}"
 
 
-def test_from_config_fills_in_and_nests():
-    found = TrainingRecipe.from_config(
-        {"epochs": 3, "loss": {"name": "focal", "class_weights": [1, 1, 1, 1, 1, 1]}, "metrics": []}
-    )
+def test_from_config_nests_and_makes_tuples():
+    found = recipe(epochs=3, loss={"name": "focal", "class_weights": [1, 1, 1, 1, 1, 1]})
     assert found.epochs == 3
-    assert found.loss == recipes.LossRecipe(name="focal", class_weights=(1,) * 6)
-    assert found.optimizer == OptimizerRecipe()
+    assert (found.loss.name, found.loss.class_weights) == ("focal", (1,) * 6)
     assert found.metrics == ()
     assert TrainingRecipe.from_config(dataclasses.asdict(found)) == found
 
@@ -94,14 +94,26 @@ def test_from_config_fills_in_and_nests():
     [({"epoch": 3}, "training.epoch"), ({"loss": {"nme": "dice"}}, "training.loss.nme")],
 )
 def test_unknown_keys_are_named(config, where):
-    with pytest.raises(InputError, match=f"^{where}: no such key"):
+    with pytest.raises(InputError, match=f"^{where}: .*no such key"):
+        recipe(**config)
+
+
+@pytest.mark.parametrize("path", ["epochs", "loss", "loss.gamma", "augmentation.blur"])
+def test_missing_keys_are_named(path):
+    config = training()
+    *above, last = path.split(".")
+    node = config
+    for key in above:
+        node = node[key]
+    del node[last]
+    with pytest.raises(InputError, match=rf"^training\.{path}: .*missing"):
         TrainingRecipe.from_config(config)
 
 
 def test_cosine_warms_up_and_falls():
     optimizer = make_optimizer(
-        OptimizerRecipe(learning_rate=0.1),
-        ScheduleRecipe(name="cosine", warmup_epochs=1, final_fraction=0.01),
+        recipe(optimizer={"learning_rate": 0.1}).optimizer,
+        recipe(schedule={"name": "cosine", "warmup_epochs": 1, "final_fraction": 0.01}).schedule,
         steps_per_epoch=10,
         epochs=5,
     )
@@ -117,9 +129,10 @@ def test_cosine_warms_up_and_falls():
 
 
 def test_optimizer_of_the_seed():
+    seeds = {"name": "adam", "learning_rate": 5e-5, "clip_value": 0.5, "clip_norm": None}
     optimizer = make_optimizer(
-        OptimizerRecipe(name="adam", learning_rate=5e-5, clip_value=0.5, clip_norm=None),
-        ScheduleRecipe(name="plateau"),
+        recipe(optimizer=seeds).optimizer,
+        recipe(schedule={"name": "plateau"}).schedule,
         steps_per_epoch=2,
         epochs=3,
     )
@@ -134,11 +147,10 @@ def test_optimizer_of_the_seed():
 def test_weight_decay_is_decoupled_and_spares_offsets_and_scales(name):
     """Without a gradient w becomes w (1 - rate * decay) (Loshchilov and Hutter, 2019)."""
     import keras
-    import numpy as np
 
     optimizer = make_optimizer(
-        OptimizerRecipe(name=name, learning_rate=0.1, weight_decay=0.2),
-        ScheduleRecipe(name="constant"),
+        recipe(optimizer={"name": name, "learning_rate": 0.1, "weight_decay": 0.2}).optimizer,
+        recipe(schedule={"name": "constant"}).schedule,
         steps_per_epoch=1,
         epochs=1,
     )
@@ -156,11 +168,11 @@ def test_weight_decay_is_decoupled_and_spares_offsets_and_scales(name):
 
 def test_moving_average_follows_its_momentum():
     import keras
-    import numpy as np
 
+    sgd = {"name": "sgd", "learning_rate": 0.5, "momentum": 0.0, "weight_decay": 0}
     optimizer = make_optimizer(
-        OptimizerRecipe("sgd", 0.5, momentum=0.0, weight_decay=0, clip_norm=None, ema=0.9),
-        ScheduleRecipe(name="constant"),
+        recipe(optimizer=sgd | {"clip_norm": None, "ema": 0.9}).optimizer,
+        recipe(schedule={"name": "constant"}).schedule,
         steps_per_epoch=1,
         epochs=1,
     )
@@ -179,8 +191,8 @@ def test_moving_average_follows_its_momentum():
 def test_only_one_clip():
     with pytest.raises(InputError, match="clip_value"):
         make_optimizer(
-            OptimizerRecipe(clip_value=0.5, clip_norm=1.0),
-            ScheduleRecipe(),
+            recipe(optimizer={"clip_value": 0.5, "clip_norm": 1.0}).optimizer,
+            recipe().schedule,
             steps_per_epoch=1,
             epochs=1,
         )
@@ -217,21 +229,43 @@ class TestModelByPath:
         monkeypatch.setitem(sys.modules, "mine", module)
 
     def test_takes_the_options(self):
-        network = {"model": "mine.tiny", "levels": 4, "options": {"width": 5}}
-        model = build_model(network, size=8, channels=3, classes=6)
+        own = network(model="mine.tiny", options={"width": 5})
+        model = build_model(own, size=8, channels=3, classes=6)
         assert model.count_params() == 3 * 3 * 3 * 5 + 5 + 5 * 6 + 6
 
     @pytest.mark.parametrize(
-        ("network", "message"),
+        ("changes", "message"),
         [
             ({"model": "mine.nothing"}, "cannot import mine.nothing"),
             ({"model": "nowhere.at_all"}, "cannot import nowhere.at_all"),
             ({"model": "mine.tiny", "options": {}}, "width"),
             ({"model": "mine.tiny", "options": {"wdth": 3}}, "wdth"),
             ({"model": "mine.wrong_shape"}, r"not \(None, 8, 8, 6\)"),
-            ({"model": DEFAULT, "levels": 5}, "not divisible"),
+            ({"levels": 5}, "not divisible"),
         ],
     )
-    def test_bad_models_are_refused(self, network, message):
+    def test_bad_models_are_refused(self, changes, message):
         with pytest.raises(InputError, match=message):
-            build_model(network, size=8, channels=3, classes=6)
+            build_model(network(**changes), size=8, channels=3, classes=6)
+
+    def test_a_setting_left_out_is_named(self):
+        half = network()
+        del half["filters"]
+        with pytest.raises(InputError, match=r"^network: .*filters"):
+            build_model(half, size=8, channels=3, classes=6)
+
+    @pytest.mark.parametrize("old", RENAMED)
+    def test_the_path_of_an_earlier_version_is_flexunet(self, old):
+        small = network(levels=2, filters=2)
+        assert up_to_date({**small, "model": old}) == up_to_date(small) == small
+        renamed, present = (
+            build_model({**small, "model": path}, size=8, channels=3, classes=6, seed=3)
+            for path in (old, FLEXUNET)
+        )
+        for one, other in zip(renamed.get_weights(), present.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_a_change_of_flexunet_is_a_change_of_the_training(self, repo):
+        assert repo / "mbhseg/nn/network/flexunet.py" in closure(
+            repo / "workflow_scripts/train_model.py"
+        )

@@ -72,7 +72,7 @@ def test_an_empty_table_keeps_its_columns(tmp_path):
     assert list(read_table(tmp_path / "a.tsv").columns) == ["case", "file"]
 
 
-def test_the_manifest_lists_files_sorted_without_the_engine_s_own(tmp_path):
+def test_the_manifest_lists_files_sorted_without_snakemake_s_own(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x.png").write_bytes(b"x")
     (tmp_path / "a.png").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Bad data on the real engine: the gate says what is wrong, and nothing half-made stays."""
+"""Bad data in a real run: the gate names what is wrong, and no partial output stays."""
 
 import zipfile
 
@@ -77,7 +77,7 @@ def empty_of_cases(path):
 
 REFUSED = {
     "slip": (slip, "inspect/1-of-2", "leads out of the archive's folder"),
-    "cut": (cut, "link_archive", "is no zip, or one cut short"),
+    "cut": (cut, "link_archive", "cut short"),
     "nothing": (empty_of_cases, "inspect/1-of-2", "holds no case"),
 }
 

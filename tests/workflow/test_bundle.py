@@ -14,7 +14,7 @@ ALONE = ("unshare", "--net", "--map-root-user")  # a network namespace of its ow
 
 @pytest.fixture(scope="module")
 def alone() -> tuple[str, ...]:
-    """Words before a command that cut it off from every network; skips where that is refused."""
+    """Words before a command that cut it off from every network; skips if that is refused."""
     for words in (ALONE[:2], ALONE):
         if shutil.which("unshare") and not subprocess.run([*words, "true"], check=False).returncode:
             return words

@@ -1,6 +1,6 @@
 """`--use-conda` for real: environments made from envs/*.yaml, and every rule in its own.
 
-Takes the `conda` of the machine, or that of the folder in MBHSEG_CONDA, which .ci/conda can make.
+Uses the `conda` of the machine, or that in the folder MBHSEG_CONDA, which .ci/conda can make.
 """
 
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def conda() -> dict[str, str]:
-    """The environment of processes that find conda; skips where there is none."""
+    """The environment of processes that find conda; skips if there is none."""
     folder = os.environ.get("MBHSEG_CONDA", "")
     path = f"{folder}:{os.environ['PATH']}" if folder else os.environ["PATH"]
     if not shutil.which("conda", path=path):
@@ -56,7 +56,7 @@ def test_the_dag_runs_in_its_environments_with_the_same_results(workspace, conda
     text = snakemake(workspace, conda, *cores)
     assert "Activating conda environment" in text
     assert "Creating conda environment" not in text
-    # our own site-packages stand behind the environment's on sys.path; nothing may come from there
+    # our own site-packages come after the environment's on sys.path; nothing may come from there
     used = (workspace.root / "results/tiny/models/flexunet-f0-s1/run.json").read_text()
     assert '"tensorflow"' in used
     assert_same_results(finished, workspace.root)
@@ -64,7 +64,7 @@ def test_the_dag_runs_in_its_environments_with_the_same_results(workspace, conda
 
 
 def test_every_script_finds_what_it_imports_in_its_own_environment(workspace, conda):
-    """Alone: in a job, Snakemake lets the controller's packages stand behind the environment's."""
+    """Run alone, as in a job Snakemake appends the controller's packages to the environment's."""
     prefixes = {}
     for made in (workspace.root / ".snakemake/conda").glob("*.yaml"):
         for env in ("data", "train", "report"):

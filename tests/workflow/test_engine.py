@@ -1,4 +1,4 @@
-"""The workflow works bare with the engine's own switches."""
+"""The workflow with Snakemake's own options, and the scripts' imports."""
 
 import ast
 import json
@@ -108,16 +108,6 @@ def test_scripts_stay_thin_and_import_one_way(script):
     assert (heavy & names == set()) or network
 
 
-def test_only_the_network_part_imports_keras():
-    for path in (code.ROOT / "mbhseg").rglob("*.py"):
-        if "nn" in path.relative_to(code.ROOT).parts:
-            continue
-        text = path.read_text()
-        for name in ("tensorflow", "keras", "snakemake"):
-            assert f"import {name}" not in text, path
-            assert f"from {name}" not in text, path
-
-
 PROVIDES = {  # import name -> distribution, where they differ
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
@@ -159,10 +149,15 @@ def test_the_gpu_environment_is_that_of_the_cpu_with_cuda():
     assert any(name.startswith("nvidia-cudnn") for name in pins["train-gpu"])
 
 
+def test_the_snakefile_asks_for_the_snakemake_of_the_lock():
+    version = re.search(r'min_version\("(.+?)"\)', (code.ROOT / "Snakefile").read_text()).group(1)
+    assert f'"snakemake>={version}"' in (code.ROOT / "pyproject.toml").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("device", "file"), [("cpu", "train"), ("gpu", "train-gpu")])
 def test_the_config_chooses_the_environment_of_the_network(finished, device, file):
-    """--containerize names every environment first, and then only wants conda to write it down."""
+    """--containerize names every environment before it needs conda."""
     said = finished.snakemake("--containerize", "--config", f"envs={{train: {device}}}", ok=False)
     used = set(re.findall(r"Hashing conda environment envs/(\S+)\.yaml", said))
     assert used == {"data", "report", file}

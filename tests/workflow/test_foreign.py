@@ -1,16 +1,16 @@
-"""Another system's folder of predictions beside the config's runs, on the real engine."""
+"""Another system's folder of predictions next to the config's runs, in a real run."""
 
 import pytest
 import yaml
 
 from mbhseg.files import read_json, read_table
-from mbhseg.imaging.nifti import save_nifti
 from mbhseg.inspect.archive import Archive
+from tests.volumes import save_nifti
 from tests.workspace import TINY
 
 RUN = "flexunet-f0-s1"
 ROOT = "results/tiny"
-RATER = 3  # who has drawn every case of the phantom
+RATER = 3  # who annotated every case of the phantom
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def test_one_core_in_another_folder_gives_the_same_results(finished, tmp_path):
 
 @pytest.mark.slow
 def test_the_threads_of_a_training_are_its_own_not_the_machines(finished, tmp_path):
-    """Two threads in the recipe are two on one core as well, though the engine counts one."""
+    """Two threads in the recipe are two on one core as well, and the log says so."""
     run = "results/tiny/models/threaded-f0-s1"
     threaded = "experiments={flexunet: {}, threaded: {training: {threads: 2}}}"
     files = ("model.keras", "history.csv")
@@ -72,4 +72,6 @@ def test_the_threads_of_a_training_are_its_own_not_the_machines(finished, tmp_pa
         workspace = finished.copied(tmp_path / cores)
         workspace.snakemake(f"{run}/model.keras", "--cores", cores, "--config", threaded)
         made[cores] = [sha256(workspace.root / run / file) for file in files]
+        log = (workspace.root / "results/logs/tiny/train/threaded-f0-s1.log").read_text()
+        assert ("2 CPU threads, though 1 are granted" in log) == (cores == "1")
     assert made["1"] == made["2"]

@@ -1,4 +1,4 @@
-"""An experiment takes its weights from a seed's file: scored and shown like any, trained never."""
+"""An experiment with imported weights of the reference project: scored and shown, not trained."""
 
 from pathlib import Path
 
@@ -28,13 +28,13 @@ def mine(tmp_path_factory) -> Path:
         "theirs": {"weights": "best_model.h5", "network": network},
     }
     path = tmp_path_factory.mktemp("config") / "mine.yaml"
-    path.write_text(yaml.safe_dump(config))  # its keys sorted, which must retrain nothing
+    path.write_text(yaml.safe_dump(config))  # sorted keys must retrain nothing
     return path
 
 
 @pytest.fixture(scope="module")
 def copied(finished, tmp_path_factory) -> Workspace:
-    """A copy of the finished workspace with a seed's file in it."""
+    """A copy of the finished workspace with a weight file of the reference project."""
     workspace = finished.copied(tmp_path_factory.mktemp("imported") / "copy")
     images, weights = images_of(workspace), draw_weights(SEEDS, seed=4)
     moderate(SEEDS, weights, images)

@@ -1,4 +1,4 @@
-"""The whole run, killed at random moments as on a node that is lost: the same files."""
+"""The whole run, killed at random moments like on a lost node, makes the same files."""
 
 import os
 import random
@@ -12,18 +12,18 @@ import pytest
 from tests.workspace import Workspace, assert_same_results, engine_command
 
 KILLS, SEED = 10, 25
-DELAY = 3.0  # seconds, the most that a kill waits after the job that it follows
-LAST = 9  # jobs at the end, `all` too, that no kill waits for, so that none finds the run over
+DELAY = 3.0  # seconds, the longest wait of a kill after the job that it follows
+LAST = 9  # jobs at the end, `all` included, that no kill waits for, so that the run is never over
 
 
 def moments(jobs: int) -> list[tuple[int, float]]:
-    """Jobs that are done at each kill, growing, and the seconds after the last of them."""
+    """Number of finished jobs at each kill, increasing, and the seconds after the last of them."""
     draw = random.Random(SEED)
     return [(n, draw.uniform(0, DELAY)) for n in sorted(draw.sample(range(jobs - LAST), KILLS))]
 
 
 def begin(workspace: Workspace, log: Path) -> subprocess.Popen:
-    """The engine and its jobs, in a process group of their own."""
+    """Snakemake and its jobs, in a process group of their own."""
     with open(log, "w") as stream:
         return subprocess.Popen(
             engine_command(),
@@ -35,7 +35,7 @@ def begin(workspace: Workspace, log: Path) -> subprocess.Popen:
 
 
 def wait(engine: subprocess.Popen, log: Path, jobs: int) -> None:
-    """Until the engine runs jobs and has finished so many."""
+    """Wait until Snakemake runs jobs and has finished that many."""
     while True:
         text = log.read_text()
         if "Select jobs to execute" in text and finished_jobs(log) >= jobs:
@@ -50,9 +50,9 @@ def finished_jobs(log: Path) -> int:
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(finished, tmp_path):
-    """Each kill takes the engine and its jobs; the same command, once unlocked, goes on."""
+    """Each kill ends Snakemake and its jobs; the same command, after --unlock, continues."""
     workspace, log = Workspace(tmp_path / "killed"), tmp_path / "engine.log"
-    # Not what the finished one has benchmarks of: other tests may have made more in it.
+    # Not counted by the finished one's benchmarks: other tests may have made more in it.
     jobs = sum(workspace.planned().values())
     done = 0
     for wanted, delay in moments(jobs):

@@ -29,7 +29,7 @@ rule mine:
 @pytest.mark.slow
 def test_another_workflow_takes_the_rules_and_the_defaults(tmp_path):
     (tmp_path / "Snakefile").write_text(OTHER.format(repo=REPO))
-    shutil.copy(TINY, tmp_path / "mine.yaml")  # which leaves most keys to our config.yaml
+    shutil.copy(TINY, tmp_path / "mine.yaml")  # most keys come from our config.yaml
 
     def snakemake(*words):
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]

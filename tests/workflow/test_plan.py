@@ -25,7 +25,7 @@ def test_the_plan_says_what_why_and_for_how_long(finished):
     assert "Without a record" not in done.stdout
 
 
-def test_a_bad_setting_is_said_as_the_engine_says_it(finished):
+def test_a_bad_setting_ends_in_snakemakes_message(finished):
     done = plan(finished, "--config", "slices={sise: 64}")
     assert done.returncode == 2
     assert "slices.sise is not a key. Did you mean size?" in done.stderr

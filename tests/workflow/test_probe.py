@@ -1,4 +1,4 @@
-"""A recipe that says `probe` is measured first, once, and trained with what was chosen."""
+"""A recipe with `probe` is measured first, once, and trained with the choice."""
 
 import json
 

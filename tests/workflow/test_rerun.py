@@ -1,4 +1,4 @@
-"""What a change reruns, on the real engine: what depends on it, and nothing else."""
+"""What a change reruns in real dry runs: what depends on it, and nothing else."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ PREPARED = {"slice", "rasterize", "annotations", "agree", "agreement", "split", 
 
 @contextlib.contextmanager
 def edited(path, old, new):
-    """A file with one text replaced, and put back with its times."""
+    """A file with a text replaced; restored with its times."""
     text, times = path.read_text(), path.stat()
     assert old in text
     try:
@@ -73,7 +73,7 @@ TOUCHED = (
 
 
 def test_touching_files_reruns_nothing(finished):
-    """As a clone does, which gives every file of the code the time of day."""
+    """A clone gives every file of the code a new time."""
     paths = [finished.root / file for file in TOUCHED]
     times = [path.stat() for path in paths]
     for path in paths:
@@ -113,7 +113,7 @@ def test_a_deleted_output_is_made_again(finished):
         kept.rename(folder)
 
 
-# The rest of the table, a dry run each. Sets are exact: nothing is missing, nothing is needless.
+# The rest of the table, one dry run each. Sets are exact: no rule is missing or superfluous.
 SCORED = EVALUATED | {"postprocess"}
 SLICED = ASSEMBLED | {"slice"}
 INSPECTED = RASTERIZED | PREPARED | {"inspect", "inventory", "gate"}
@@ -131,6 +131,7 @@ EDITED = {
     "mbhseg/inspect/examine.py": INSPECTED,
     "mbhseg/evaluation/agreement.py": AGREED | SCORED | {"agree"},
     "mbhseg/inference/predictor.py": INFERRED,
+    "mbhseg/nn/network/flexunet.py": TRAINED,
     "mbhseg/nn/antillia/legacy_score.py": REPORTED | {"legacy"},
     "mbhseg/predictions/postprocess.py": SCORED,
     "mbhseg/figures/scores.py": REPORTED | {"score_figures"},
@@ -160,7 +161,7 @@ def test_an_edit_reruns_what_is_made_with_the_file(finished, file):
 
 @contextlib.contextmanager
 def appended(path):
-    """A file with a byte more, and put back with its times."""
+    """A file with one more byte; restored with its times."""
     data, times = path.read_bytes(), path.stat()
     path.write_bytes(data + b"\n")
     try:
@@ -185,7 +186,7 @@ SET = {
     "training={epochs: 2}": TRAINED,
     "inference={precision: float32}": INFERRED,
     "experiments={flexunet: {}, other: {training: {epochs: 2}}}": REPORTED,
-    # The engine runs whatever follows a job that runs, even if its output turns out the same.
+    # Snakemake runs whatever follows a job that runs, even if its output is the same.
     "shards=4": INSPECTED,
 }
 
@@ -254,3 +255,38 @@ def test_a_folder_that_is_moved_reruns_nothing(finished, monkeypatch):
         assert finished.planned() == {}
     finally:
         away.rename(home)
+
+
+NETWORK = """import keras
+
+from mine_blocks import width
+
+
+def build(*, size, channels, classes, dtype, seed):
+    given = keras.Input((size, size, channels))
+    hidden = keras.layers.Conv2D(width(), 3, padding="same")(given)
+    return keras.Model(given, keras.layers.Conv2D(classes, 1, activation="softmax")(hidden))
+"""
+BLOCKS = "def width():\n    return 4\n"
+
+
+@pytest.mark.slow
+def test_a_network_of_the_users_own_is_code_that_reruns(finished):
+    """Named by its dotted path, in the working directory, and what it imports from there."""
+    words = ("results/summaries/flexunet.txt", "--config", "network={model: mine.build}")
+    own, blocks = finished.root / "mine.py", finished.root / "mine_blocks.py"
+    try:
+        own.write_text(NETWORK)
+        blocks.write_text(BLOCKS)
+        finished.snakemake(*words)
+        assert "conv2d" in (finished.root / words[0]).read_text()
+        assert finished.planned(*words) == {}
+        with edited(blocks, "return 4", "return 5  # wider"):
+            assert set(finished.planned(*words)) == {"summary"}
+        with edited(own, "import keras\n", "import keras  # the library\n"):
+            assert finished.planned(*words) == {}
+        with edited(own, "width(), 3", "width(), 5"):
+            assert set(finished.planned(*words)) == {"summary"}
+    finally:
+        for path in (own, blocks, finished.root / words[0]):
+            path.unlink(missing_ok=True)

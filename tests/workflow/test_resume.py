@@ -1,4 +1,4 @@
-"""A training that is killed under the real engine: `snakemake` again goes on, to the same bits."""
+"""A training killed under Snakemake: the same command resumes it, to the same bits."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ LOG = "results/logs/tiny/train/flexunet-f0-s1.log"
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory) -> Path:
-    """The tiny config with a training of most of a minute, saved every tenth of a second."""
+    """The tiny config with a training of almost a minute, saved every tenth of a second."""
     config = yaml.safe_load(TINY.read_text())
     config["checkpoint"] = {"minutes": 0.1 / 60}
     config["training"] |= {"epochs": 32, "optimizer": {"ema": 0.9}}
@@ -49,7 +49,7 @@ def training_process(workspace: Workspace, engine: subprocess.Popen) -> int:
         if file.exists() and file.stat().st_mtime_ns != before:
             return int((state / "lock").read_text().split()[0])
         time.sleep(0.02)
-    pytest.fail(f"the engine ended before the training was killed:\n{engine.communicate()[0]}")
+    pytest.fail(f"Snakemake ended before the training was killed:\n{engine.communicate()[0]}")
 
 
 @pytest.mark.slow
@@ -65,11 +65,11 @@ def test_a_killed_training_goes_on_with_the_same_command(tmp_path, longer):
         assert engine.returncode == 1, said
         if signum == signal.SIGTERM:
             assert "stopped by SIGTERM at epoch" in (killed.root / LOG).read_text()
-            assert "state saved; run again to go on" in said  # the engine shows the log
+            assert "state saved; run again" in said  # Snakemake shows the log
         assert not (killed.root / RUN / "model.keras").exists()
         assert (killed.root / STATE / "state.zip").exists()
 
-    # the engine itself is killed: its training lives on and yields to the next
+    # Snakemake itself is killed: its training continues and yields to the next one
     engine = begin(killed, longer)
     trainer = training_process(killed, engine)
     engine.kill()

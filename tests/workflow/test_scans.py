@@ -1,6 +1,10 @@
 """The target `scans`: a user's folder through a finished run's model, the bad ones named."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +13,8 @@ import pytest
 from mbhseg.files import read_table
 from mbhseg.imaging.nifti import nifti_bytes
 from mbhseg.inspect.archive import Archive
+from mbhseg.provenance.compare_folders import compare
+from tests.workspace import REPO
 
 RUN = "flexunet-f0-s1"
 
@@ -63,6 +69,64 @@ def test_predicts_a_folder_and_names_the_bad(finished, tmp_path):
     index = (page / "index.html").read_text(encoding="utf-8")  # made before the gate closes
     assert "1 scan could not be predicted" in index
     assert "not a readable NIfTI volume" in index
+
+
+@pytest.mark.slow
+def test_the_command_line_gives_the_same_files(finished, tmp_path):
+    """Every file of a scan, for any number of threads, and the page but for its command."""
+    with Archive(finished.root / "results/tiny/raw/archive.zip") as archive:
+        case, files = next(iter(archive.cases.items()))
+        scan = tmp_path / "scans" / f"{case}.nii.gz"
+        scan.parent.mkdir()
+        scan.write_bytes(nifti_bytes(archive.nifti(files.image)))
+    # every output, and labels that a missing or another post-processing would change
+    more = ("animations", "entropy", "postprocess", "mirror")
+    for name, wanted in {"default": (), "all": more}.items():
+        inference = ", ".join(f"{key}: true" for key in wanted)
+        finished.snakemake(
+            *("scans", "--config", f"scans={scan}", f"inference={{threads: 1, {inference}}}")
+        )
+        folder = finished.root / "results/tiny/scans" / RUN
+        out = tmp_path / name
+        model = str(finished.root / "results/tiny/models" / RUN)
+        words = ["infer", str(scan), "--model", model, "--out", str(out)]
+        words += ["--threads", "1"] if wanted else []  # else the default: no result depends on them
+        done = subprocess.run(
+            [sys.executable, "-m", "mbhseg", *words, *(f"--{key}" for key in wanted)],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        theirs, ours = (
+            {
+                path.relative_to(root).as_posix(): path.read_bytes()
+                for path in root.rglob("*")
+                if path.is_file() and not path.name.startswith(".")
+            }
+            for root in (folder, out)
+        )
+        page = {path: data for path, data in ours.items() if path.startswith("report/")}
+        for path in page:
+            del ours[path]
+        assert f"{case}.nii.gz" in ours
+        assert f"probabilities/{case}.nii.gz" in ours
+        assert (f"entropy/{case}.nii.gz" in ours) == bool(wanted)
+        assert sorted(ours) == sorted(theirs)
+        assert [path for path in ours if ours[path] != theirs[path]] == []
+        assert "report/viewer/scan0000.js" in page
+        if wanted:  # the page tells the number of threads
+            report = finished.root / "results/tiny/scans" / f"{RUN}.report"
+            table = compare(report, out / "report")
+            assert set(table.loc[table["status"] != "same", "file"]) == {"index.html"}
+            assert untold(report / "index.html") == untold(out / "report/index.html")
+
+
+def untold(page: Path) -> str:
+    """A page without the command line and the commit, which tell of the run alone."""
+    text = page.read_text(encoding="utf-8")
+    return re.sub(r"<pre .*?</pre>|<div><dt>code</dt>.*?</div>|\s+", "", text)
 
 
 @pytest.mark.slow

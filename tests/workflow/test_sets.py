@@ -22,7 +22,7 @@ OUTSIDE = "results/outside"
 
 
 def bhsd_zip(folder) -> bytes:
-    """Heads of other patients as label_192.zip is laid out: flat folders, one mask a scan."""
+    """Heads of other patients in the layout of label_192.zip: flat folders, one mask per scan."""
     write_archive(folder / "other.zip", PhantomSpec(cases=5, size=64, slices=6, seed=77))
     members = {}
     with Archive(folder / "other.zip") as archive:
@@ -35,7 +35,7 @@ def bhsd_zip(folder) -> bytes:
 
 
 def config_with(folder, name, **sources):
-    """The tiny run's config with another data set beside it, that the tiny run's models test."""
+    """The tiny run's config with another data set, on which the tiny run's models are tested."""
     config = yaml.safe_load(TINY.read_text())
     config["datasets"][name] = {"models_of": "tiny", **sources}
     config["build"]["datasets"] = ["tiny", name]
@@ -55,7 +55,7 @@ def outside(finished, tmp_path_factory):
         hub_file = {"repo": "owner/bhsd", "filename": "label_192.zip", "revision": "main"}
         path = config_with(folder, "outside", huggingface=hub_file)
         text = finished.snakemake("fetch", config=path)
-        assert "make_phantom" not in text  # it was there
+        assert "make_phantom" not in text  # it exists already
     return path
 
 
@@ -77,7 +77,7 @@ def test_models_are_tested_on_a_set_of_another_layout(finished, outside):
     ]
     summary = read_json(root / f"evaluation/{RUN}/summary.json")
     assert summary["model"]["consensus"]["n_cases"] == len(cases)
-    assert summary["ceiling"]["raters"]["n_cases"] == 0  # one rater a scan
+    assert summary["ceiling"]["raters"]["n_cases"] == 0  # one rater per scan
     verified = read_table(root / "verified.tsv")
     assert set(verified["status"]) == {"ok"}
     record = read_json(root / "provenance.json")

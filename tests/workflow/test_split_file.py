@@ -1,4 +1,4 @@
-"""A user's own split on the real engine: taken as it is, or refused in a line."""
+"""A user's own split in a real run: used unchanged, or refused in a line."""
 
 import pandas as pd
 import pytest
@@ -12,7 +12,7 @@ SPLIT = "results/mine/split"
 
 @pytest.fixture(scope="module")
 def own_split(finished, tmp_path_factory):
-    """The tiny run's heads as a data set with a split file: the words for the engine, the table."""
+    """The tiny run's heads as a data set with a split file: its folder, and the table."""
     folder = tmp_path_factory.mktemp("mine")
     cases = read_table(finished.root / "results/tiny/inventory/cases.tsv")
     patients = sorted(set(cases["patient"]))

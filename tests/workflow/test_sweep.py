@@ -1,4 +1,4 @@
-"""A cross-validation on the real engine: every training case is predicted out of fold."""
+"""A cross-validation in a real run: every training case is predicted out of fold."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from mbhseg.split.partition import members
 def test_oof_trains_the_folds_that_are_missing(finished):
     planned = finished.planned("oof")
     assert planned == {
-        **{"train": 1, "infer": 1},  # fold 0 is there: its post-processing was chosen on them
+        **{"train": 1, "infer": 1},  # fold 0 is there, for post-processing
         **{"pool": 1, "score_pool": 1, "oof_table": 1, "oof": 1},
     }
 

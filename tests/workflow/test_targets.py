@@ -1,4 +1,4 @@
-"""Training on the raters' own masks takes them from the data set, and only then."""
+"""Training on the raters' own masks reads them from the data set."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_an_experiment_learns_from_all_raters(finished):
     assert "annotations.tsv" in text
     record = read_json(finished.root / "results/tiny/models/soft-f0-s1/run.json")
     assert record["training"]["targets"] == "soft"
-    # its raters' masks lie decoded in the cache, as many as the table lists for its slices
+    # the cache holds its raters' masks decoded, as many as the table lists for its slices
     table = read_table(finished.root / "results/tiny/dataset.tsv")
     used = table[table["subset"] != "test"][["case", "slice"]]
     annotations = read_table(finished.root / "results/tiny/annotations.tsv")
@@ -27,7 +27,7 @@ def test_an_experiment_learns_from_all_raters(finished):
 
 @pytest.mark.slow
 def test_folds_share_what_is_decoded(finished):
-    """The other fold's training finds the slices of the first one."""
+    """The other fold's training uses the slices that the first one decoded."""
     finished.snakemake("results/tiny/models/flexunet-f0-s2/model.keras")
     before = {p: p.stat().st_mtime_ns for p in finished.root.glob("results/tiny/cache/*/*.npy")}
     assert before

@@ -1,4 +1,4 @@
-"""The target `verify`: a damaged artifact of any kind is named, and nothing is made."""
+"""The target `verify`: damaged artifacts of any kind are named, and nothing is made."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ KINDS = (
 
 @contextlib.contextmanager
 def damaged(path, data):
-    """A file with other bytes, none where `data` is None; put back with its times."""
+    """A file with other bytes, or missing if `data` is None; restored with its times."""
     kept, times = path.read_bytes(), path.stat()
     path.unlink()
     if data is not None:
@@ -39,7 +39,7 @@ def test_sound_results_verify_again_and_again(finished):
     for _ in range(2):
         text = finished.snakemake("verify")
         assert "1 of 1 steps (100%) done" in text
-    assert "files are as they were made" in (finished.root / "results/logs/verify.log").read_text()
+    assert " files are unchanged" in (finished.root / "results/logs/verify.log").read_text()
 
 
 def test_each_kind_of_damage_is_named(finished):
@@ -63,7 +63,7 @@ def test_each_kind_of_damage_is_named(finished):
     for name, status in expected:
         assert f"results/tiny/{name} {status}" in log
         assert f"results/tiny/{name} {status}" in text  # as failed logs are shown
-    # the slices and masks of the shards are hard links of the data set's, and are named as well
+    # slices and masks of the shards are hard links to the data set's and are named as well
     others = [x for x in log.splitlines() if x.endswith((" changed", " missing", " unknown"))]
     others = [x for x in others if not any(x.endswith(f"{n} {s}") for n, s in expected)]
     assert all("/slices/" in line or "/masks/" in line for line in others)

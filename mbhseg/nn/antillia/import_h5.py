@@ -1,10 +1,9 @@
-"""Import of the seed project's weights: from a Keras 2 file into our network, or not at all.
+"""Import of the reference project's weights: from a Keras 2 file into our network, or not at all.
 
-The numbers in the names of a file's layers depend on what else its session had built before, so
+The numbers in the names of a file's layers depend on the models that its process built before, so
 layers are paired by order, kind and shape.
 """
 
-import inspect
 import itertools
 import json
 import logging
@@ -21,15 +20,14 @@ from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
 from mbhseg.files import sha256, write_json
 from mbhseg.nn.antillia.keras2 import REMEDY, SavedLayer, SavedModel, open_saved
-from mbhseg.nn.network import flexunet
-from mbhseg.nn.network.models import DEFAULT, build_model
+from mbhseg.nn.network.models import FLEXUNET, build_model, up_to_date
 from mbhseg.nn.network.saving import save_model
 from mbhseg.provenance.environment import versions
 
 log = logging.getLogger(__name__)
 
 CHANNELS = 3  # of the images
-# what the shapes of weights do not tell, and a whole model's configuration does
+# what the shapes of weights do not show, and a whole model's configuration does
 _CHECKED = ("activation", "dilation_rate", "strides", "padding", "data_format", "epsilon")
 _SAME_ACTIVATION = {"swish": "silu"}
 _GREY_TO_UNIT = 1 / 255
@@ -44,10 +42,10 @@ def import_weights(
     classes: int = len(CLASSES),
     dtype: str = "float32",
 ) -> keras.Model:
-    """Build the network that `network` describes and give it the weights of a seed's file.
+    """Build the network that `network` describes and give it the weights of a reference file.
 
     path: a `.h5` file of Keras 2, a whole model or weights alone.
-    network: the config's `network` object; it must state the settings of the seed's training,
+    network: the config's `network` object; it must state the settings of the file's training,
         with `input_scale` 1 for its `input_normalize = False` and 1/255 for True.
     size: edge of the square input; weights fit any size that the levels divide.
 
@@ -74,11 +72,11 @@ def import_run(
     model: str | Path,
     run_json: str | Path,
 ) -> None:
-    """Write a model file and its run.json from a seed's file, as a training does.
+    """Write a model file and its run.json from a reference file, as a training does.
 
-    input: size (edge in pixels) and windows (name, level, width in HU, one a channel or one for
+    input: size (edge in pixels) and windows (name, level, width in HU, one per channel or one for
         all). identity: run, experiment, fold, seed.
-    The record's `imported` tells the file; what only a training has is empty in it.
+    The record's `imported` names the file; what only a training has is empty.
     Raises InputError as `import_weights`.
     """
     began = time.perf_counter()
@@ -95,7 +93,7 @@ def import_run(
         **{key: identity[key] for key in ("run", "experiment", "fold", "seed")},
         "input": {"size": size, "windows": windows * (CHANNELS if len(windows) == 1 else 1)},
         "classes": [c.key for c in CLASSES],
-        "network": dict(network),
+        "network": up_to_date(network),
         "imported": {"file": Path(path).name, "sha256": sha256(path), **source},
         "parameters": built.count_params(),
         **{key: {} for key in ("training", "best", "data", "device")},
@@ -109,10 +107,10 @@ def import_run(
 
 
 def settings_of(saved: SavedModel) -> dict[str, Any]:
-    """The `network` settings that a seed's file shows; empty if it is no U-Net of convolutions.
+    """The `network` settings that a file shows; empty if it is no U-Net of convolutions.
 
     Levels, filters, kernel, normalization and input_scale follow from the layers; activation and
-    dilation are known for a whole model only. Dropout leaves no trace in the weights.
+    dilation are known for a whole model only. Dropout has no weights to show it.
     """
     convolutions = [
         layer
@@ -170,7 +168,7 @@ def _check_settings(
     pairs: list[tuple[SavedLayer, keras.Layer]],
     advice: str,
 ) -> None:
-    """Refuse what fits in shape and would compute something else."""
+    """Refuse a file whose shapes fit and whose settings would compute something else."""
     rescaling = [x.scale for x in model.layers if isinstance(x, keras.layers.Rescaling)]
     theirs, ours = _input_scale(saved), math.prod(rescaling)
     if not math.isclose(theirs, ours, rel_tol=1e-6):
@@ -196,8 +194,8 @@ def _input_scale(saved: SavedModel) -> float:
     """What the file's network multiplies grey values by before its first convolution."""
     for layer in saved.layers:
         if layer.kind == "Lambda":
-            # ASSUME: the seed's one Lambda divides by 255 (`input_normalize = True`); its code
-            # is not looked at
+            # ASSUME: the reference project's one Lambda divides by 255 (`input_normalize = True`);
+            # its code is not read
             return _GREY_TO_UNIT
         if layer.kind == "Rescaling":
             return float(layer.config.get("scale", _GREY_TO_UNIT))
@@ -214,20 +212,19 @@ def _plain(value: Any) -> Any:
 
 
 def _advice(saved: SavedModel, network: Mapping[str, Any], classes: int) -> str:
-    """Which keys to set, as far as the file tells."""
+    """Which keys to set, as far as the file shows them."""
     found = settings_of(saved)
     last = saved.weighted[-1].shapes.get("kernel", (0,)) if saved.weighted else (0,)
     if not found or last[-1] != classes:
         return f"{REMEDY} with {classes} classes"
-    if network.get("model", DEFAULT) != DEFAULT:
-        return f"Set network.model: {DEFAULT}"
-    if found["max_filters"] is None and (network.get("max_filters") or 0) >= _widest(found):
-        del found["max_filters"]  # a bound that binds nothing
-    defaults = inspect.signature(flexunet.build).parameters
+    if up_to_date(network)["model"] != FLEXUNET:
+        return f"Set network.model: {FLEXUNET}"
+    if found["max_filters"] is None and (network["max_filters"] or 0) >= _widest(found):
+        del found["max_filters"]  # the bound has no effect
     changes = [
         f"network.{key}: {json.dumps(value)}"
         for key, value in found.items()
-        if value != network.get(key, defaults[key].default)
+        if value != network[key]
     ]
     return f"Set {', '.join(changes)}" if changes else REMEDY
 

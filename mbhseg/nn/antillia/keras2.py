@@ -6,8 +6,8 @@ lists the layers from input to output, and `weight_names` of a layer's group the
 
     conv2d_3/conv2d_3/kernel:0
 
-Nothing of a model's configuration is executed (a Lambda layer holds Python bytecode), and no
-link of HDF5 is followed out of the file.
+Nothing of a model's configuration is executed (a Lambda layer holds Python bytecode), and no HDF5
+link out of the file is followed.
 """
 
 import itertools
@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 
 REMEDY = "Give the best_model.h5 of a TensorFlow-FlexUNet training"
 _KINDS = {
@@ -37,8 +37,8 @@ _KINDS = {
 class SavedLayer(NamedTuple):
     """A layer of a file: `weights` are its data sets by name, `config` is what Keras wrote.
 
-    `kind` is the layer's Keras class, or empty where the file does not tell; `config` is empty
-    where the file holds weights alone.
+    `kind` is the layer's Keras class, empty if the file does not say; `config` is empty if the
+    file holds weights alone.
     """
 
     name: str
@@ -53,7 +53,7 @@ class SavedLayer(NamedTuple):
 
 
 class SavedModel(NamedTuple):
-    """What a file holds: layers from input to output, and what wrote them."""
+    """The contents of a file: layers from input to output, and what wrote them."""
 
     path: Path
     layers: Sequence[SavedLayer]
@@ -97,12 +97,11 @@ def open_saved(path: str | Path) -> Iterator[SavedModel]:
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn what h5py raises at damaged files into one line."""
+    """Turn what h5py raises for damaged files into one line."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(path, f"not a readable HDF5 file ({reason})", REMEDY) from error
+        raise InputError(path, f"not a readable HDF5 file ({reason(error)})", REMEDY) from error
 
 
 def _read(path: Path, file: h5py.File) -> SavedModel:
@@ -140,7 +139,7 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
     for part in name.split("/"):
         link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
         if not isinstance(link, h5py.HardLink):
-            raise InputError(path, f"{name} is listed in the file but not held by it", REMEDY)
+            raise InputError(path, f"{name} is listed in the file but is not in it", REMEDY)
         node = node[part]
     return node
 

@@ -1,4 +1,4 @@
-"""The seed's evaluation of a model over slices, for readers who compare with its reports."""
+"""The reference project's evaluation over slices, for readers who compare with its reports."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mbhseg.nn.training.losses import cross_entropy, dice_coef_multiclass
 def evaluate_slices(
     model_path: str | Path, slices: pd.DataFrame, root: str | Path, batch: int = 8
 ) -> dict[str, float]:
-    """The seed's test figures: means over slices of its loss and of its metric.
+    """The reference project's test figures: means over slices of its loss and its metric.
 
     slices: columns image, mask (PNG paths below `root`), of the network's size.
 

@@ -1,1 +1,1 @@
-"""The state of a training that is not complete. Knows nothing of how one trains."""
+"""The saved state of an unfinished training. Imports nothing of how one trains."""

@@ -1,4 +1,4 @@
-"""Signals that ask a training to end: noted, and acted upon where its state can be saved."""
+"""Signals that ask a training to end: noted, and acted on where its state can be saved."""
 
 import signal
 import threading
@@ -17,10 +17,10 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """While the context lasts, SIGTERM, SIGINT and SIGUSR1 are noted and end nothing.
+    """Within the context, SIGTERM, SIGINT and SIGUSR1 are noted and end nothing.
 
-    Later signals change nothing, as a cluster and an engine may both send one. Outside the main
-    thread, where Python allows no handlers, signals act as ever.
+    Later signals change nothing, as the cluster and Snakemake may both send one. Outside the main
+    thread, where Python allows no handlers, signals act as usual.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Going on exactly where a training stopped: what is saved, when, and how it is put back."""
+"""Resuming a training exactly where it stopped: what is saved, when, and how it is restored."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Part(Protocol):
         """What `restore` needs."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Be as the part was whose state this is."""
+        """Become as the part was when its state was taken."""
 
 
 class Attributes:
@@ -53,10 +53,10 @@ def parts_of(callbacks: Iterable[keras.callbacks.Callback]) -> dict[str, Part]:
 
 
 class Ledger:
-    """Where a training's state is kept, and what an earlier process has left there.
+    """Where a training's state is kept, and what an earlier process left there.
 
     Without a folder nothing is kept. `minutes` is how often to save within an epoch, `saved` what
-    was left, until `forget`; `costs` says what the saves of this process took.
+    was left, until `forget`; `costs` is what the saves of this process took.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Ledger:
 
     @property
     def position(self) -> tuple[int, int]:
-        """Epoch, from 0, and step in it that come next."""
+        """The next epoch, from 0, and the next step in it."""
         return (self.saved["epoch"], self.saved["step"]) if self.saved else (0, 0)
 
     @property
@@ -85,7 +85,7 @@ class Ledger:
         return self._folder is not None and self._folder.stop_file.exists()
 
     def settle(self, choose: Callable[[], Tree]) -> Tree:
-        """What `choose` gives at the first start, whatever it would give when resumed."""
+        """What `choose` gave at the first start, also after a resume."""
         self._settled = self.saved["settled"] if self.saved else choose()
         return self._settled
 
@@ -94,7 +94,7 @@ class Ledger:
         return self._earlier + time.monotonic() - self._began
 
     def write(self, tree: Tree) -> float:
-        """Keep the state; seconds that it took."""
+        """Keep the state; returns the seconds that it took."""
         if self._folder is None:
             return 0.0
         began = time.monotonic()
@@ -106,5 +106,5 @@ class Ledger:
         return seconds
 
     def forget(self) -> None:
-        """Let go of what was left: its arrays are large."""
+        """Drop what was left: its arrays are large."""
         self.saved = None

@@ -1,8 +1,8 @@
-"""Where a training stands: one file outside the outputs, whole, checked, and of this training only.
+"""The state of a training: one file outside the outputs, atomic, checked, of this training only.
 
 The file is a zip: `tree.json` holds numbers, words and the structure, and each array is a `.npy`
-beside it. Every member carries a checksum, nothing in it is code, and it is written under another
-name, flushed to the disk and renamed, so that a kill or a power cut leaves the one before it.
+beside it. Every member has a checksum and nothing in it is code. It is written under another name,
+flushed to the disk and renamed, so that a kill or a power cut leaves the previous one.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from mbhseg.errors import InputError, disk_errors
+from mbhseg.errors import InputError, disk_errors, reason
 from mbhseg.files import atomic_file
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Tree = dict[str, Any]
 _ARRAY = "__array__"  # what stands in tree.json for an array: its number
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, struct.error)
-_PATIENCE_S = 300.0  # for another process to end that trains the same run
+_PATIENCE_S = 300.0  # how long to wait for another process that trains the same run to end
 
 
 class StateError(Exception):
@@ -42,7 +42,7 @@ def write_state(path: str | Path, tree: Tree) -> None:
     """Write a tree of dicts (str keys), lists, numbers, booleans, None, str and arrays.
 
     An array is anything with a shape that NumPy can convert, such as a Keras variable; one is
-    converted at a time, so that memory does not grow by the whole.
+    converted at a time, so that the whole need not fit in memory twice.
     """
     arrays: list[Any] = []
     text = json.dumps(_without_arrays(tree, arrays))
@@ -66,7 +66,7 @@ def read_state(path: str | Path) -> Tree:
             tree = json.loads(source.read("tree.json"))
             found = _with_arrays(tree, source)
     except (zipfile.BadZipFile, zlib.error, *_BROKEN) as error:
-        raise StateError(f"it is damaged ({str(error) or type(error).__name__})") from error
+        raise StateError(f"it is damaged ({reason(error)})") from error
     if not isinstance(found, dict):
         raise StateError("it holds no training")
     return found
@@ -112,7 +112,7 @@ class StateFolder:
         return self.path / "STOP"
 
     def load(self, fingerprint: Mapping[str, str]) -> Tree | None:
-        """The state that a training of this fingerprint left here; None, to start afresh.
+        """The state that a training of this fingerprint left here; None to start from scratch.
 
         A state that is damaged or of another training is removed, with a line in the log.
         """
@@ -122,19 +122,19 @@ class StateFolder:
             tree = read_state(self.file)
             _compare(tree.get("fingerprint"), fingerprint)
         except StateError as error:
-            log.warning("%s is not used: %s. The training starts afresh", self.file, error)
+            log.warning("%s is not used: %s. The training starts from scratch", self.file, error)
             self.file.unlink()
             return None
         return tree
 
     def save(self, fingerprint: Mapping[str, str], tree: Tree) -> int:
-        """Write the state in place of the one before; its size in bytes."""
+        """Replace the state by this one; returns its size in bytes."""
         with disk_errors(self.path):
             write_state(self.file, {"fingerprint": dict(fingerprint), **tree})
         return self.file.stat().st_size
 
     def clear(self) -> None:
-        """Remove the folder; to be called when all that the state is needed for is complete."""
+        """Remove the folder; call it when the outputs of the training are complete."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _opened(self, lock: Path) -> TextIO:
@@ -149,9 +149,9 @@ class StateFolder:
     def held(self) -> Iterator[None]:
         """Let no other process train this run meanwhile.
 
-        A process on this machine that does so has lost the engine that started it: it is asked to
-        save and end, so that this one goes on. Raises InputError if it does not, or if it runs
-        on another machine.
+        One on this machine that does has lost the Snakemake that started it: it is asked to save
+        and end, so that this one can resume. Raises InputError if it does not end, or if it runs on
+        another machine.
         """
         lock = self.path / "lock"
         asked, deadline = False, time.monotonic() + _PATIENCE_S
@@ -176,7 +176,7 @@ class StateFolder:
                 )
             if here and not asked:
                 asked = True
-                log.warning("process %s trains this run still and is asked to end", process)
+                log.warning("process %s is still training this run and is asked to end", process)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(process), signal.SIGTERM)
             time.sleep(0.2)
@@ -191,13 +191,13 @@ def _compare(found: Any, wanted: Mapping[str, str]) -> None:
 
 
 def _locked(descriptor: int) -> bool:
-    """Take the lock; False if another process holds it, True too where there are no locks."""
+    """Take the lock; False if another process holds it, True where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:  # some network file systems have none
-        log.warning("the state's folder cannot be locked (%s)", error.strerror)
+        log.warning("the state's folder cannot be locked (%s)", reason(error))
     return True
 
 

@@ -1,1 +1,1 @@
-"""What a training is fed with: decoded slices, drawn, augmented, in batches."""
+"""The input of a training: slices decoded, drawn, augmented and put into batches."""

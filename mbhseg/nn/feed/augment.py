@@ -1,8 +1,8 @@
 """Augmentation of one slice: image and labels move together, grey values on their own.
 
-Images are uint8 [H, W, C], one CT window a channel; labels are uint8 [..., H, W], of one rater or
-several, always moved by the nearest pixel. A generator given by the caller is the only source of
-chance.
+Images are uint8 [H, W, C], one CT window per channel; labels are uint8 [..., H, W], of one rater or
+several, always interpolated by the nearest pixel. The caller's generator is the only source of
+randomness.
 """
 
 import math
@@ -30,7 +30,7 @@ def augment(
     rng: np.random.Generator,
 ) -> tuple[Pixels, Pixels]:
     """Flip, move and vary one slice; shapes and dtypes stay, the inputs are not changed."""
-    # a fixed number of draws a call, so that switching one part off leaves the others as they were
+    # a fixed number of draws per call, so that switching one part off does not change the others
     chances = rng.random(4)
     if chances[0] < recipe.flip_left_right:
         image, labels = image[:, ::-1], labels[..., ::-1]
@@ -53,16 +53,16 @@ def augment(
 
 
 class Deformation(NamedTuple):
-    """What bends an image of `size` x `size` pixels.
+    """How an image of `size` x `size` pixels is bent.
 
-    barrel: k of r' = r (1 + k r^2), r being the distance from the middle with 1 at the middle of
-        an edge (Brown, 1966): from where a pixel is taken; k > 0 makes a barrel.
+    barrel: k of r' = r (1 + k r^2), which maps a target pixel to its source (Brown, 1966); r is the
+        distance from the middle, 1 at the middle of an edge; k > 0 makes a barrel.
     elastic: shifts [points, points, 2] in pixels (x, y) of control points spread over the image,
-        between which they are cubic; None for none.
+        interpolated cubically; None for none.
     """
 
-    barrel: float = 0.0
-    elastic: Field | None = None
+    barrel: float
+    elastic: Field | None
 
 
 def warp(
@@ -73,7 +73,7 @@ def warp(
 ) -> tuple[Pixels, Pixels]:
     """Move a slice by a 2 x 3 matrix from source to target pixels (x, y); gaps are 0, air.
 
-    With a deformation the slice is bent as well, in the same resampling.
+    With a deformation the slice is also bent, in the same resampling.
     """
     size = (image.shape[1], image.shape[0])
     if deformation is None:
@@ -89,15 +89,15 @@ def warp(
 
     moved = move(np.ascontiguousarray(image), cv2.INTER_LINEAR)
     planes = np.ascontiguousarray(labels).reshape(-1, *labels.shape[-2:])
-    drawn = np.stack([move(plane, cv2.INTER_NEAREST) for plane in planes])
+    moved_labels = np.stack([move(plane, cv2.INTER_NEAREST) for plane in planes])
     # cv2 drops a channel axis of length 1
-    return moved.reshape(image.shape), drawn.reshape(labels.shape)
+    return moved.reshape(image.shape), moved_labels.reshape(labels.shape)
 
 
 def _source_of(
     size: int, matrix: NDArray[np.float64], deformation: Deformation
 ) -> tuple[Field, Field]:
-    """From which column and which row each target pixel is taken: two float32 [size, size]."""
+    """The source column and row of each target pixel: two float32 [size, size]."""
     back = cv2.invertAffineTransform(matrix).astype(np.float32)
     places = np.arange(size, dtype=np.float32)
     middle = np.float32((size - 1) / 2)
@@ -119,7 +119,7 @@ def _random_extras(
     """The deformation, None for none, and the standard deviation of the blur, 0 for none."""
     if not (recipe.elastic or recipe.barrel or recipe.blur):
         return None, 0.0
-    # a stream of its own: these came later, and leave what is drawn for the others as it was
+    # a stream of its own, so that these do not change what is drawn for the others
     own = rng.spawn(1)[0]
     chances = own.random(3)
     strength, deviation = own.uniform(-1, 1), own.uniform(0, recipe.blur_pixels)
@@ -141,7 +141,7 @@ def _random_affine(
     turn, shear, stretch, right, down = rng.uniform(-1, 1, 5)
     angle = math.radians(turn * recipe.rotation_degrees)
     slant = math.tan(math.radians(shear * recipe.shear_degrees))
-    scale = math.exp(stretch * math.log1p(recipe.scale))  # as often 1/s as s
+    scale = math.exp(stretch * math.log1p(recipe.scale))  # 1/s as often as s
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = scale * rotation @ np.array([[1.0, slant], [0.0, 1.0]])
     middle = np.full(2, (size - 1) / 2)
@@ -154,7 +154,7 @@ def _random_grey_table(
 ) -> Pixels:
     """A look-up table [1, 256, C]: HU shifted and scaled, as each window shows it.
 
-    0 and 255 stand for everything outside the window and stay.
+    0 and 255 stand for everything outside the window and do not change.
     """
     shift, scale = rng.uniform(-1, 1, 2) * (recipe.hu_shift, recipe.hu_scale)
     grey = np.arange(256, dtype=np.float64)
@@ -176,7 +176,7 @@ def _add_noise(
     deviation = rng.uniform(0, hu)
     noise = rng.standard_normal(image.shape[:2], np.float32) * np.float32(deviation)
     noisy = np.empty_like(image)
-    for channel, window in enumerate(windows):  # by channel is twice as fast as all at once
+    for channel, window in enumerate(windows):  # twice as fast as all channels at once
         grey = cv2.extractChannel(image, channel)
         added = cv2.add(grey, noise * np.float32(255 / window.width), dtype=cv2.CV_8U)
         cv2.insertChannel(added, noisy, channel)
@@ -184,6 +184,6 @@ def _add_noise(
 
 
 def _inside_windows(image: Pixels, changed: NDArray[Any]) -> Pixels:
-    """The changed pixels, but the image's own at a window's ends, which stand for all beyond."""
+    """The changed pixels, except where the image is 0 or 255: outside its window."""
     # 1..254 in one comparison: 0 wraps around to 255
     return np.where(image - np.uint8(1) < np.uint8(254), changed, image)

@@ -22,14 +22,14 @@ from mbhseg.nn.patches import Patch, draw
 from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
 from mbhseg.prepare.votes import votes_of
 
-# what keeps the draws of a rater and of a patch apart from the draws of the augmentation
+# give the draws of a rater and of a patch streams apart from the augmentation's
 _RATER, _PATCH = 1, 2
 
 
 class Batch(NamedTuple):
     """Network input and target: images uint8 [B, H, W, 3], labels uint8 [B, H, W].
 
-    With soft targets labels are votes: uint8 [B, H, W, 6], the number of raters for each class.
+    With soft targets labels are votes: uint8 [B, H, W, 6], the number of raters per class.
     """
 
     images: NDArray[np.uint8]
@@ -37,11 +37,12 @@ class Batch(NamedTuple):
 
 
 class TrainingFeed:
-    """Endless training batches, epoch after epoch; `seconds_waited` says how often it was late.
+    """Endless training batches, epoch after epoch; `seconds_waited` is how long `fit` waited.
 
     targets: "consensus"; "random_rater", for each draw of a slice one of its raters; or "soft", the
-    votes of all its raters. The latter two draw slices by the classes that any rater drew.
+    votes of all its raters. The latter two draw slices by the classes that any rater annotated.
     patch: the part of each augmented slice that is given; None gives whole slices.
+    threads, ahead: threads that prepare batches, and how many batches they prepare in advance.
     devices: how many share a batch; an epoch leaves out the slices that they cannot share evenly.
 
     Iterating starts at batch `first_step` of `first_epoch`. `close` ends the threads.
@@ -57,12 +58,12 @@ class TrainingFeed:
         augmentation: AugmentationRecipe,
         windows: Sequence[Window],
         seed: int,
-        targets: str = "consensus",
-        patch: Patch | None = None,
+        targets: str,
+        patch: Patch | None,
+        threads: int,
+        ahead: int,
         first_epoch: int = 0,
         first_step: int = 0,
-        threads: int = 1,
-        ahead: int = 4,
         devices: int = 1,
     ) -> None:
         self._store, self._indices = store, np.asarray(indices, np.int64)
@@ -85,7 +86,7 @@ class TrainingFeed:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches an epoch; the last may be smaller."""
+        """Batches per epoch; the last may be smaller."""
         return -(-self.slices_per_epoch // self._batch)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
@@ -94,7 +95,7 @@ class TrainingFeed:
         return np.resize(self._indices[drawn], self.slices_per_epoch)
 
     def make_batch(self, epoch: int, step: int) -> Batch:
-        """Batch `step` of `epoch`, made here and now."""
+        """Batch `step` of `epoch`, made in this thread."""
         return self._assemble(self.order(epoch), epoch, step)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,6 +1,6 @@
 """Which slices an epoch draws, in which order: a function of (seed, epoch) and nothing else.
 
-So any epoch can be drawn again, and a run that was interrupted goes on with the same slices.
+So any epoch can be drawn again, and an interrupted run resumes with the same slices.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Indices = NDArray[np.int64]
 
 
 def epoch_length(slices: int, recipe: SamplingRecipe) -> int:
-    """Number of slices an epoch draws from a set of `slices`."""
+    """Number of slices that an epoch draws from a set of `slices`."""
     return slices if recipe.slices_per_epoch is None else recipe.slices_per_epoch
 
 
@@ -23,10 +23,10 @@ def epoch_order(
 ) -> Indices:
     """Indices of the slices that an epoch draws, in order.
 
-    `classes` holds for each slice the keys of its classes as in `IPH,SAH`, empty without a bleed.
-    Without `foreground` every slice comes once before any comes again. With it, that share of
-    the draws goes to slices with a bleed, each class as often as any other whatever its
-    frequency, and the rest to all slices alike; slices of a class come in turn.
+    `classes` holds the keys of each slice's classes, as in `IPH,SAH`, empty without a bleed.
+    Without `foreground` every slice is drawn once before any is drawn again. With it, that share
+    of the draws goes to slices with a bleed, equally often to each class whatever its frequency,
+    and the rest to all slices alike; the slices of a class are drawn in turn.
     """
     rng = np.random.default_rng([seed, epoch])
     draws = epoch_length(len(classes), recipe)
@@ -38,7 +38,7 @@ def epoch_order(
         for key in filter(None, keys.split(",")):
             by_class.setdefault(key, []).append(index)
     bleeding = round(recipe.foreground * draws) if by_class else 0
-    # the classes take turns; who is first varies, so that a remainder favours none
+    # a remainder goes to classes drawn at random, so that it favours none
     turns = rng.permutation(len(by_class)) if by_class else everything[:0]
     shares = [bleeding // len(by_class)] * len(by_class) if by_class else []
     for class_index in turns[: bleeding - sum(shares)]:

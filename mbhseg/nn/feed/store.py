@@ -1,7 +1,7 @@
 """Slices decoded once from PNG into arrays on disk, so that memory does not grow with them.
 
-The arrays are read slice by slice with `pread` and not mapped: mapped pages would count as memory
-of the process until the system takes them back.
+The arrays are read slice by slice with `pread` and not mapped: mapped pages count as memory of the
+process until the system reclaims them.
 """
 
 import contextlib
@@ -67,9 +67,9 @@ class StoredPlanes:
 class SliceStore(NamedTuple):
     """Slices by index: the table's rows, and their pixels on disk.
 
-    table: case, slice, classes, ... one row a slice, with raters also `drawn`, the classes that any
-    rater drew; images uint8 [N, H, W, 3]; labels, the consensus, uint8 [N, H, W]; raters uint8
-    [M, H, W], those of slice i being rows first[i] to first[i + 1], in the order of the raters.
+    table: case, slice, classes, ... one row per slice, with raters also `drawn`, the classes that
+    any rater annotated; images uint8 [N, H, W, 3]; labels, the consensus, uint8 [N, H, W]; raters
+    uint8 [M, H, W]: rows first[i] to first[i + 1] are of slice i, in the order of the raters.
     """
 
     table: pd.DataFrame
@@ -77,7 +77,7 @@ class SliceStore(NamedTuple):
     labels: StoredPlanes | Pixels
     raters: StoredPlanes | Pixels | None = None
     first: NDArray[np.int64] | None = None
-    locks: tuple[IO[str], ...] = ()  # held as long as the store is, against those who tidy up
+    locks: tuple[IO[str], ...] = ()  # held as long as the store, so that nobody removes its arrays
 
     def __len__(self) -> int:
         return len(self.table)
@@ -122,8 +122,8 @@ def open_store(
     raters: the data set's annotations (case, slice, annotation, mask, classes, and if known
         mask_sha256), of which those called `rater<k>` are used.
 
-    The arrays lie in `folder`/<hash of the content>; what is there already is not decoded again,
-    and arrays of other contents that no process has open are removed. Several processes may
+    The arrays lie in `folder`/<hash of the content>; what is there is not decoded again, and arrays
+    of other contents that no process has open are removed. Several processes may
     share a folder; one decodes and the others wait for it.
     An empty table gives an empty store. Raises InputError if a PNG is unreadable, not
     size x size, its mask has a colour of no class, or a slice has no rater.
@@ -149,7 +149,7 @@ def open_store(
     store = SliceStore(table, arrays[_IMAGES], arrays[_LABELS], locks=(lock,))
     if rated is None:
         return store
-    # apart from the slices, which trainings on the consensus use as well
+    # apart from the slices, which trainings on the consensus also use
     key = content_hash(table.iloc[:0], root, rated)[:16]
     part = _Part([root / name for name in rated["mask"]], read_mask, shape)
     arrays, own = _opened(folder / f"raters-{key}-{size}", {_RATERS: part}, threads)
@@ -157,7 +157,7 @@ def open_store(
 
 
 class _Part(NamedTuple):
-    """Pictures that become one array: their files, how they are read, the shape of each."""
+    """Images that become one array: their files, how they are read, the shape of each."""
 
     paths: list[Path]
     read: Callable[[Path], Pixels]
@@ -167,12 +167,12 @@ class _Part(NamedTuple):
 def _opened(
     place: Path, parts: Mapping[str, _Part], threads: int
 ) -> tuple[dict[str, StoredPlanes], IO[str]]:
-    """The arrays in `place`, decoded unless they are there, and the lock that keeps them there."""
+    """The arrays in `place`, decoded if need be, and the lock that keeps them there."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with _shared(place) as lock:
         if not place.is_dir():
             with _alone(place):
-                if not place.is_dir():  # nor has another process made it meanwhile
+                if not place.is_dir():  # unless another process made it meanwhile
                     with atomic_dir(place) as partial:
                         for name, part in parts.items():
                             _decode(part, partial / name, threads)
@@ -198,7 +198,7 @@ def _joined(classes: pd.Series) -> str:
 
 
 def _decode(part: _Part, target: Path, threads: int) -> None:
-    """Write the pictures into one `.npy` array uint8 [N, *shape]."""
+    """Write the images into one `.npy` array uint8 [N, *shape]."""
     paths, read, shape = part
     with open(target, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
@@ -231,13 +231,13 @@ def _lock_file(place: Path) -> Path:
 
 
 def _flock(lock: IO[str], how: int) -> None:
-    with contextlib.suppress(OSError):  # a file system without locks: decoded twice at worst
+    with contextlib.suppress(OSError):  # without locks, slices are decoded twice at worst
         fcntl.flock(lock, how)
 
 
 @contextlib.contextmanager
 def _shared(place: Path) -> Iterator[IO[str]]:
-    """A user of `place` among others, as long as the lock file is open; gone if the body fails."""
+    """Share `place` with others while the lock file is open; it is removed if the body fails."""
     lock = _locked(_lock_file(place), fcntl.LOCK_SH)
     try:
         yield lock
@@ -249,10 +249,9 @@ def _shared(place: Path) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """The one of all users of `place` who makes it; the others wait, and then find it made.
+    """Let one process make `place`; the others wait and then find it made.
 
-    The lock is another one than that of the users, which each holds as long as it trains: who asked
-    for that one alone would wait for the end of another's training.
+    A second lock, so that a writer does not wait for a running training, which holds the first.
     """
     path = place.with_name(f"{place.name}.making")
     with _locked(path, fcntl.LOCK_EX):
@@ -274,7 +273,7 @@ def _locked(path: Path, how: int) -> IO[str]:
 
 
 def _tidy(kept: Path) -> None:
-    """Remove what lies beside `kept`, is of its kind, and nobody has open."""
+    """Remove the arrays beside `kept`, of its kind, that no process has open."""
     kind = kept.name.split("-")[0]
     for path in kept.parent.glob(f"{kind}-*.lock"):
         if path == _lock_file(kept):

@@ -1,1 +1,1 @@
-"""The network: its layers, and its file."""
+"""The network: its layers, the model that is trained, and the model file."""

@@ -24,7 +24,7 @@ _GROUPS = 8
 
 
 class LevelSettings(NamedTuple):
-    """What one level of the network is made of."""
+    """The settings of one level of the network."""
 
     filters: int
     kernel: int
@@ -39,13 +39,13 @@ def level_settings(
     kernel: int,
     dilation: int,
     dropout: float,
-    max_filters: int | None = None,
+    max_filters: int | None,
 ) -> LevelSettings:
     """The settings of level `level` (0 = full resolution) from the base values."""
     width = filters * 2**level
     return LevelSettings(
         filters=width if max_filters is None else min(width, max_filters),
-        # the base value itself has no lower bound: 1 or 2 make sense at full resolution
+        # no lower bound for the base value: 1 or 2 make sense at full resolution
         kernel=kernel if level == 0 else max(3, kernel - 2 * level),
         dilation=max(1, dilation - level),
         dropout=dropout * level,
@@ -55,18 +55,18 @@ def level_settings(
 def build(
     *,
     size: int | None,
-    channels: int = 3,
-    classes: int = 6,
-    levels: int = 6,
-    filters: int = 16,
-    kernel: int = 3,
-    dilation: int = 1,
-    dropout: float = 0.05,
-    normalization: str | None = None,
-    activation: str = "relu",
-    max_filters: int | None = None,
-    input_scale: float = 1.0,
-    background_prior: float | None = None,
+    channels: int,
+    classes: int,
+    levels: int,
+    filters: int,
+    kernel: int,
+    dilation: int,
+    dropout: float,
+    normalization: str | None,
+    activation: str,
+    max_filters: int | None,
+    input_scale: float,
+    background_prior: float | None,
     dtype: str = "float32",
     seed: int = 0,
 ) -> keras.Model:
@@ -81,8 +81,8 @@ def build(
     normalization: None, "batch", "instance" or "group" (8 groups).
     max_filters: upper bound of the filters of a level.
     background_prior: probability of background that an untrained network starts from (Lin et al.,
-        2017); None starts from all classes alike. With few bleeding pixels it saves the first
-        epochs, which would learn nothing else.
+        2017); None starts from equal probabilities. With few bleeding pixels the first epochs
+        would learn nothing but this prior.
     dtype: "float32", or "mixed_bfloat16": bfloat16 arithmetic, float32 weights and softmax.
     seed: of initial weights and dropout; the same seed gives the same model.
 
@@ -188,7 +188,7 @@ class _LayerFactory:
         )(x)
 
     def _normalize(self, x: Any, name: str) -> Any:
-        # the seed's order: normalization follows the activation
+        # as in the reference project, normalization follows the activation
         if self._normalization is None:
             return x
         if self._normalization == "batch":

@@ -1,6 +1,7 @@
 """Which network: FlexUNet, or any function that returns a Keras model, by dotted path."""
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,17 @@ from typing import Any
 import keras
 
 from mbhseg.errors import InputError
+from mbhseg.nn.network import flexunet
 
-DEFAULT = "mbhseg.nn.network.flexunet.build"
+FLEXUNET = "mbhseg.nn.network.flexunet.build"
+# where functions were in earlier versions, whose configs and run.json still name them
+RENAMED = {"mbhseg.nn.flexunet.build": FLEXUNET}
+
+
+def up_to_date(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The config's `network` object, with the present path of a `model` in `RENAMED`."""
+    path = network["model"]
+    return {**network, "model": RENAMED.get(path, path)}
 
 
 def build_model(
@@ -23,7 +33,7 @@ def build_model(
 ) -> keras.Model:
     """Build the model that the config's `network` object describes.
 
-    `network["model"]` is the dotted path of a function, called as
+    `network["model"]` is the dotted path of a function, or one of `RENAMED`, called as
         f(size=…, channels=…, classes=…, dtype=…, seed=…, **settings)
     that returns a Keras model from grey values [B, size, size, channels], 0..255, to class
     probabilities [B, size, size, classes] float32. `settings` are FlexUNet's own keys for
@@ -33,9 +43,10 @@ def build_model(
     Raises InputError if the function cannot be imported, does not take the settings, or its
     model has another output shape.
     """
-    path = network.get("model", DEFAULT)
-    function = _import_function(path)
-    if path == DEFAULT:
+    network = up_to_date(network)
+    path = network["model"]
+    function = _function(path)
+    if path == FLEXUNET:
         settings = {k: v for k, v in network.items() if k not in ("model", "options")}
     else:
         settings = dict(network.get("options") or {})
@@ -56,7 +67,7 @@ def build_model(
 
 
 def computes_in(model: keras.Model) -> str:
-    """The type that the model multiplies in: bfloat16 if any layer of it does, else float32."""
+    """The type that the model multiplies in: bfloat16 if any of its layers does, else float32."""
     coarse = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
     return "bfloat16" if coarse else "float32"
 
@@ -64,7 +75,7 @@ def computes_in(model: keras.Model) -> str:
 def in_policy(model: keras.Model, policy: str) -> keras.Model:
     """The same network, with the same weights, computing in another Keras dtype policy.
 
-    Layers that give the model's outputs keep their own: the softmax stays float32.
+    The output layers keep their own policy: the softmax stays float32.
     """
     outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
 
@@ -90,21 +101,25 @@ def copy_weights(source: keras.Model, target: keras.Model, where: str | Path) ->
         raise InputError(
             where,
             f"has {source.count_params():,} parameters in {len(shapes)} weights, the network "
-            f"{target.count_params():,} in {len(wanted)}, or of other shapes",
+            f"{target.count_params():,} in {len(wanted)}, or their shapes differ",
             "Start from a model of the same network",
         )
     target.set_weights(source.get_weights())
 
 
-def _import_function(path: str) -> Callable[..., Any]:
+def _function(path: str) -> Callable[..., Any]:
+    if path == FLEXUNET:  # an import that the digest of the code sees
+        return flexunet.build
     module, _, name = path.rpartition(".")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where `provenance.code.network_files` looks, too
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             "network.model", f"cannot import {path} ({error})", "Give package.module.function"
         ) from error
-    return found
+    return function
 
 
 def summary_text(model: keras.Model) -> str:

@@ -1,4 +1,4 @@
-"""Keras model files: written whole, the same bytes for the same weights, and loaded safely."""
+"""Keras model files: written atomically, equal bytes for equal weights, and loaded safely."""
 
 import json
 import zipfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.files import ZIP_EPOCH, atomic_file
 
 
@@ -46,5 +46,6 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.saving.load_model(Path(path), compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(path, f"not a loadable model ({reason})", "Train it again") from error
+        raise InputError(
+            path, f"not a loadable model ({reason(error)})", "Train it again"
+        ) from error

@@ -1,7 +1,7 @@
 """Deep supervision: auxiliary heads on the lower decoder levels, during training only.
 
-Each head is a 1 x 1 convolution with softmax on the output of a decoder level, held against the
-labels at that level's resolution (Dou et al., 2016; the weights as in nnU-Net).
+Each head is a 1 x 1 convolution with softmax on the output of a decoder level, compared with the
+labels at that level's resolution (Dou et al., 2016; weighted as in nnU-Net).
 """
 
 from typing import Any
@@ -9,23 +9,23 @@ from typing import Any
 import keras
 
 from mbhseg.errors import InputError
-from mbhseg.nn.network.resumable import Trainer
+from mbhseg.nn.network.skipping import ResumableModel
 
 _OUTPUT = "probabilities"
 
 
-def with_heads(model: keras.Model, heads: int, seed: int = 0) -> Trainer:
+def with_heads(model: keras.Model, heads: int, seed: int = 0) -> ResumableModel:
     """The model to train in place of `model`: on the same layers, with `heads` auxiliary heads.
 
-    heads: decoder levels from half resolution downwards that get one; 0 gives a plain model.
+    heads: how many decoder levels, from half resolution downwards, get one; 0 gives none.
     In training the loss is the mean of the heads' losses, weighted 1, 1/2, 1/4, ... from the
     full resolution down; in inference the model gives the probabilities alone, as `model` does.
     Weights of the heads come after those of `model`; saving `model` leaves them out.
 
-    Raises InputError if the network is no FlexUNet with so many decoder levels below the first.
+    Raises InputError unless it is a FlexUNet with that many decoder levels below the first.
     """
     if heads == 0:
-        return Trainer(model, name=model.name)
+        return ResumableModel(model, name=model.name)
     features = [_decoder_output(model, level, heads) for level in range(1, heads + 1)]
     last = model.get_layer(_OUTPUT)
     outputs = [model.output]
@@ -55,7 +55,7 @@ def _decoder_output(model: keras.Model, level: int, heads: int) -> Any:
     )
 
 
-class _Supervised(Trainer):
+class _Supervised(ResumableModel):
     """All heads in training, the first one in inference."""
 
     def call(self, images: Any, training: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""What a model file of others may hold: layers, and no code."""
+"""What a model file from elsewhere may hold: layers, and no code."""
 
 import json
 import re
@@ -10,8 +10,6 @@ from typing import Any
 from mbhseg.errors import InputError
 
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
-
-
 _TRUSTED = re.compile(
     r"keras(\.src)?(\.(activations|constraints|dtype_policies|initializers|layers|models|regularizers)"
     r"(\.\w+)*)?|mbhseg\.nn(\.\w+)*"
@@ -21,8 +19,8 @@ _TRUSTED = re.compile(
 def refuse_foreign_code(path: str | Path) -> None:
     """Raise InputError unless a `.keras` file can do no more than Keras's own layers can.
 
-    For files of others: Keras imports whatever module a layer names, and calls it. Allowed are the
-    modules of Keras's and this package's layers, no Lambda, and the three files of the format.
+    For files from elsewhere: Keras imports and calls whatever module a layer names. Allowed are
+    the modules of Keras's and this package's layers, no Lambda, and the format's three files.
     """
     remedy = "Do not load it; get the model from a source you trust"
     try:
@@ -42,7 +40,7 @@ def refuse_foreign_code(path: str | Path) -> None:
 
 
 def _parts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a config, the nested ones too."""
+    """Every object of a config, nested ones included."""
     if isinstance(node, dict):
         yield node
     for child in (

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, a line now and then in a log."""
+"""The progress of a training: a bar on a terminal, a line now and then in a log."""
 
 import sys
 import time
@@ -10,19 +10,19 @@ from tqdm import tqdm
 from mbhseg.runtime.durations import duration
 
 _SCORES = ("loss", "val_loss", "val_dice", "learning_rate")
-_BLINK_S = 0.5  # a bar's loss changes no more often, as reading it waits for the device
-_STEP = 0.1  # within an epoch, a log gets a line when another tenth is done,
-_PAUSE_S = 60.0  # but never sooner than this after the last
+_BLINK_S = 0.5  # least time between updates of the loss, as reading it waits for the device
+_STEP = 0.1  # within an epoch, a log gets a line per tenth of it,
+_PAUSE_S = 60.0  # and at most one in this time
 
 Logs = dict[str, Any] | None
 
 
 class Progress(keras.callbacks.Callback):
-    """Loss, validation scores, images a second and the time left, on standard error.
+    """Loss, validation scores, images per second and the time left, on standard error.
 
     Must come after the callbacks that put validation scores into the logs. Speed and time left
-    count the steps that this process does, from `first` (epoch, step) on; the time left allows
-    for everything else that an epoch holds.
+    are of the steps that this process does, from `first` (epoch, step) on; the time left includes
+    everything else that an epoch does.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class Progress(keras.callbacks.Callback):
         self._print((epoch + 1) * self._steps, text)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """End the bar and leave it on the terminal."""
         if self._bar is not None:
             self._bar.close()
 
     def _speed(self) -> float:
-        """Images a second in this epoch, all its steps alike."""
+        """Images per second in this epoch."""
         images = self._slices / self._steps * self._done_in_epoch
         return images / (time.monotonic() - self._epoch_began)
 
     def _move_bar(self, at: int, logs: dict[str, Any]) -> None:
         if self._bar is None:
             total = self._epochs * self._steps
-            # no smoothing: an average knows that epochs end with a validation
+            # no smoothing: the average includes the validation at the end of each epoch
             self._bar = tqdm(
                 total=total, initial=at - 1, unit="step", dynamic_ncols=True, smoothing=0
             )

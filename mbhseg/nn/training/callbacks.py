@@ -1,4 +1,4 @@
-"""What happens after an epoch, in the order in which `training.train` lists it."""
+"""What happens after an epoch, in the order in which `fit.Fit` lists it."""
 
 import logging
 import math
@@ -28,15 +28,15 @@ def direction(monitor: str) -> str:
 
 
 def _number(value: Any) -> float:
-    """The value of a scalar variable, also of one that lies on several devices."""
+    """The value of a scalar variable, which may lie on several devices."""
     return float(keras.ops.convert_to_numpy(value))
 
 
 class AverageWeights(keras.callbacks.Callback):
-    """From an epoch's end to the next one's begin the model holds the average of its weights.
+    """Between epochs, the model holds the moving average of its weights.
 
-    In place of Keras' SwapEMAWeights, which swaps by adding and subtracting and so leaves the
-    weights a rounding error off: a training that was saved and resumed would differ by it.
+    Keras' SwapEMAWeights swaps by adding and subtracting, which leaves a rounding error in the
+    weights: a resumed training would differ by it.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class AverageWeights(keras.callbacks.Callback):
         self.put_back()
 
     def put_back(self) -> None:
-        """Give the model the weights that the optimizer works on, if it has the average."""
+        """Give the model the optimizer's weights again, if it holds the average."""
         if self._raw is not None:
             for weight, value in zip(self.model.trainable_variables, self._raw, strict=True):
                 weight.assign(value)
@@ -62,7 +62,7 @@ class AverageWeights(keras.callbacks.Callback):
 class Validate(keras.callbacks.Callback):
     """Put validation scores and the learning rate into the logs, for all callbacks after it.
 
-    `each` is called before every batch and may end the validation by raising.
+    `each` is called before every batch and may stop the validation by raising.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Validate(keras.callbacks.Callback):
         batch: int,
         previews: PreviewFolder,
         preview_every: int,
-        patch: Patch | None = None,
-        each: Callable[[], None] = lambda: None,
+        patch: Patch | None,
+        each: Callable[[], None],
     ) -> None:
         super().__init__()
         self._loss, self._store, self._indices, self._batch = loss, store, indices, batch
@@ -99,8 +99,8 @@ class Validate(keras.callbacks.Callback):
             self._store,
             self._indices,
             self._batch,
-            keep,
             self._patch,
+            keep,
             self._each,
         )
         assert logs is not None  # Keras passes the epoch's logs
@@ -111,9 +111,9 @@ class Validate(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Remember the weights of the epoch with the best monitor; `restore` puts them back.
+    """Remember the weights of the epoch with the best monitor; `put_back` gives them back.
 
-    A NaN is never better. If every epoch's is NaN, the last weights stay.
+    A NaN is never better. If the monitor of every epoch is NaN, the last weights stay.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -144,16 +144,18 @@ class KeepBest(keras.callbacks.Callback):
     def put_back(self, model: keras.Model) -> None:
         """Give the model the best weights."""
         if self._weights is None:
-            log.warning("%s was never a number: the last epoch's weights are kept", self._monitor)
+            log.warning(
+                "%s was NaN after every epoch: the last epoch's weights are kept", self._monitor
+            )
         else:
             model.set_weights(self._weights)
 
 
 class WriteHistory(keras.callbacks.Callback):
-    """Renew history.csv and curves.png: one row an epoch, epoch counted from 1.
+    """Write history.csv and curves.png again: one row per epoch, epochs counted from 1.
 
-    No times in it, so that equal trainings write equal files. The curves, a second's work, are
-    drawn anew when they are `seconds` old, and at the end.
+    They hold no times, so that equal trainings write equal files. The curves take a second to
+    draw, so they are drawn when the last ones are `seconds` old, and at the end.
     """
 
     def __init__(self, table: Path, curves: Path, title: str, seconds: float = 60.0) -> None:
@@ -207,8 +209,7 @@ class StopWhen(keras.callbacks.Callback):
 class EpochTimes(keras.callbacks.Callback):
     """Seconds of each epoch, split into training and everything after it.
 
-    Time that `leave_out` is told of counts in neither; an epoch that was interrupted counts
-    with all its parts.
+    Neither includes the time passed to `leave_out`; an interrupted epoch is the sum of its parts.
     """
 
     def __init__(self) -> None:
@@ -233,18 +234,18 @@ class EpochTimes(keras.callbacks.Callback):
             self._trained = 0.0
 
     def leave_out(self, seconds: float) -> None:
-        """Count the seconds just past in nothing."""
+        """Do not count the last `seconds`."""
         self._began += seconds
 
     def state(self) -> dict[str, Any]:
-        """The epochs so far; of one that is not over, the seconds of its training."""
-        if self._trained:  # it is being validated, which a resumed training does again
+        """The epochs so far; for an unfinished one, the seconds of its training."""
+        if self._trained:  # the validation is not over, and a resumed training repeats it
             *training, begun = self.training
         else:
             training, begun = self.training, time.perf_counter() - self._began
         return {"training": list(training), "after": list(self.after), "begun": begun}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, at the begin of the epoch that it is in."""
+        """Take over a state, at the start of its epoch."""
         self.training, self.after = list(state["training"]), list(state["after"])
         self._began = time.perf_counter() - state["begun"]

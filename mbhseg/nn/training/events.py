@@ -1,7 +1,7 @@
 """TensorBoard's event file: the history as scalars, without the time of day in it.
 
-TensorFlow's own summary writer needs the package tensorboard and stamps every record with a time
-and a host, so that two equal trainings would write different files.
+TensorFlow's own summary writer needs the package tensorboard and puts time and host into every
+record, so that two equal trainings would write different files.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _FORMAT = "brain.Event:2"  # what TensorBoard expects in the first record
 class WriteEvents(keras.callbacks.Callback):
     """A scalar for every number in an epoch's logs; the step is the epoch, counted from 1.
 
-    The file grows by an epoch at a time, as TensorBoard likes it. `close` ends it.
+    The file grows by one record per epoch, which TensorBoard can follow. `close` ends it.
     """
 
     def __init__(self, path: Path) -> None:

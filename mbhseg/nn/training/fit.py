@@ -1,4 +1,4 @@
-"""One training as Keras' fit sees it: feed, loss, optimizer and callbacks; begun or resumed."""
+"""One training as Keras' `fit` sees it: feed, loss, optimizer, callbacks; new or resumed."""
 
 import math
 from collections.abc import Sequence
@@ -59,15 +59,15 @@ class TrainOutputs(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The best epoch's scores, what ended the training, and how long things took."""
+    """The best epoch's scores, what ended the training, and timings."""
 
     best: dict[str, float]
     ended_by: str
     timings: dict[str, Any]
 
 
-class Session:
-    """What one training needs, in the order in which it is made; `run` does it, once."""
+class Fit:
+    """One training: the constructor makes what it needs, `run` trains, once."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Session:
         self._recipe, self._store, self._ledger = recipe, store, ledger
         self._patch = patch
         epoch, step = ledger.position
-        threads = recipe.threads if device.gpus() else 1  # beside a GPU the cores are free
+        threads = recipe.threads if device.gpus() else 1  # with a GPU the cores are free
         self._feed = TrainingFeed(
             store,
             store.subset("train"),
@@ -101,27 +101,20 @@ class Session:
             ahead=max(4, 2 * threads),
             devices=recipe.gpus,
         )
-        self._loss: Loss = make_loss(
-            recipe.loss.name,
-            class_weights=recipe.loss.class_weights,
-            dice_weight=recipe.loss.dice_weight,
-            gamma=recipe.loss.gamma,
-            alpha=recipe.loss.alpha,
-            beta=recipe.loss.beta,
-        )
-        # a second model on the same layers is compiled, so that the one that is saved
-        # carries neither optimizer nor loss, nor auxiliary heads
+        self._loss: Loss = make_loss(recipe.loss)
+        # a second model on the same layers is compiled, so that the saved one has no optimizer,
+        # loss or auxiliary heads
         self._example = self._feed.make_batch(0, 0)
         with device.scope(recipe.gpus):
-            self._trainer = with_heads(model, recipe.deep_supervision, seed)
+            self._model = with_heads(model, recipe.deep_supervision, seed)
             self._compile()
-        self._trainer.skipped = step
+        self._model.skipped = step
         self._interrupt = Interrupt()
         self._make_callbacks(outputs, title)
 
     def _compile(self) -> None:
         recipe, some = self._recipe, self._example
-        self._trainer.compile(
+        self._model.compile(
             optimizer=make_optimizer(
                 recipe.optimizer,
                 recipe.schedule,
@@ -130,9 +123,9 @@ class Session:
             ),
             loss=self._loss,
             metrics=[METRICS[name] for name in recipe.metrics],
-            jit_compile=False,  # XLA measured slower on CPUs, and compiles anew for a last batch
+            jit_compile=False,  # XLA is slower on CPUs (measured), and recompiles for a last batch
         )
-        self._trainer.make_variables(some.images[:1], some.labels[:1])
+        self._model.make_variables(some.images[:1], some.labels[:1])
 
     def _make_callbacks(self, outputs: TrainOutputs, title: str) -> None:
         recipe, valid = self._recipe, self._store.subset("valid")
@@ -147,7 +140,7 @@ class Session:
             self._feed.slices_per_epoch,
             self._ledger.position,
         )
-        # every callback sees in the logs what those before it have put there
+        # every callback sees in the logs what those before it put there
         scored: list[keras.callbacks.Callback] = [
             Validate(
                 self._loss,
@@ -187,11 +180,11 @@ class Session:
         self._callbacks = [self._times, *averaged, self._checkpoint, *scored]
 
     def run(self, watching: Sequence[keras.callbacks.Callback] = ()) -> Fitted:
-        """Train what is left; afterwards the model has the best weights.
+        """Train the remaining epochs; afterwards the model has the best weights.
 
         `watching` are callbacks that come after the training's own.
 
-        Raises Stopped after a signal, the state saved.
+        Raises Stopped after a signal, with the state saved.
         """
         saved = self._ledger.saved
         try:
@@ -206,13 +199,13 @@ class Session:
             self._feed.close()
             self._progress.close()
             self._events.close()
-        self._best.put_back(self._trainer)
+        self._best.put_back(self._model)
         return Fitted(self._best.best, ended_by, self._timings())
 
     def _fit(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         with self._interrupt:
             try:
-                self._trainer.fit(
+                self._model.fit(
                     device.as_dataset(lambda: iter(self._feed), self._example),
                     initial_epoch=self._ledger.position[0],
                     epochs=self._recipe.epochs,
@@ -235,7 +228,7 @@ class Session:
 
     def _timings(self) -> dict[str, Any]:
         seconds, epochs = math.fsum(self._times.training), len(self._times.training)
-        # the first epoch holds the compilation, so the median epoch tells the speed
+        # the first epoch includes compilation, so the median epoch gives the speed
         typical = float(np.median(self._times.training))
         return {
             "training_seconds": seconds,

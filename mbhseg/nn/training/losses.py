@@ -4,7 +4,7 @@ Everywhere below
     target         [B, H, W] whole labels, or [B, H, W, C] the share of each class: vote counts of
                    raters, or a distribution (soft targets);
     probabilities  [B, H, W, C] float32, summing to 1 over C; class 0 is the background.
-Losses give one value an image [B] (averaged by Keras) unless they pool the batch, then a scalar.
+Losses give one value per image [B] (averaged by Keras) unless they pool the batch, then a scalar.
 Pure Keras 3 operations.
 """
 
@@ -15,6 +15,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from mbhseg.nn.recipe import LossRecipe
+
 Tensor = Any
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,7 +26,7 @@ SMOOTH = 1.0
 
 def as_distribution(target: Tensor, classes: int) -> Tensor:
     """The target as float32 [B, H, W, C] that sums to 1 over C: one-hot of whole labels, or the
-    votes over their number. A pixel without a vote is an error of the caller and becomes NaN."""
+    votes over their number. A pixel without a vote is the caller's error and becomes NaN."""
     if len(target.shape) == 4:
         votes = ops.cast(target, "float32")
         return votes / ops.sum(votes, axis=-1, keepdims=True)
@@ -36,7 +38,7 @@ def cross_entropy(
 ) -> Tensor:
     """Mean over pixels of -sum_c w_c t_c log p_c; [B]. Without weights w = 1.
 
-    This is Keras' categorical_crossentropy, which goes back to the logits where it can.
+    This is Keras' categorical_crossentropy, which uses the logits where it can.
     """
     wanted = as_distribution(target, probabilities.shape[-1])
     pixels = keras.losses.categorical_crossentropy(wanted, probabilities)
@@ -48,7 +50,7 @@ def cross_entropy(
 def focal(
     target: Tensor,
     probabilities: Tensor,
-    gamma: float = 2.0,
+    gamma: float,
     class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Mean over pixels of -sum_c w_c t_c (1 - p_c)^gamma log p_c; [B] (Lin et al., 2017)."""
@@ -63,13 +65,13 @@ def focal(
 def tversky(
     target: Tensor,
     probabilities: Tensor,
-    alpha: float = 0.3,
-    beta: float = 0.7,
+    alpha: float,
+    beta: float,
     class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """1 - (weighted) mean over bleed classes of TP / (TP + alpha FP + beta FN); a scalar.
 
-    Counts are soft and pooled over the batch, because most slices hold none of a class
+    Counts are soft and pooled over the batch, as most slices hold no pixel of a class
     (Salehi et al., 2017). The background's weight is not used.
     """
     wanted = as_distribution(target, probabilities.shape[-1])[..., 1:]
@@ -100,8 +102,8 @@ def generalized_dice(
     """1 - 2 sum_c w_c TP_c / sum_c w_c (2 TP_c + FP_c + FN_c), w_c = 1 / volume_c^2; a scalar.
 
     Counts are soft, over all classes, and pooled over the batch, so that a class weighs the same
-    however small its volume is (Sudre et al., 2017, section 2.1). A class that the batch does not
-    hold has the largest weight of those it holds. `class_weights` multiply w.
+    however small its volume is (Sudre et al., 2017, section 2.1). A class that is not in the
+    batch gets the largest weight of those that are. `class_weights` multiply w.
     """
     axes = (0, 1, 2)
     wanted = as_distribution(target, probabilities.shape[-1])
@@ -119,7 +121,7 @@ def generalized_dice(
 def cross_entropy_and_dice(
     target: Tensor,
     probabilities: Tensor,
-    dice_weight: float = 1.0,
+    dice_weight: float,
     class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Mean cross-entropy of the batch + dice_weight times soft Dice loss; a scalar.
@@ -130,30 +132,24 @@ def cross_entropy_and_dice(
     return entropy + dice_weight * soft_dice(target, probabilities)
 
 
-def make_loss(
-    name: str,
-    *,
-    class_weights: Sequence[float] | None = None,
-    gamma: float = 2.0,
-    alpha: float = 0.3,
-    beta: float = 0.7,
-    dice_weight: float = 1.0,
-) -> Loss:
-    """The loss called `name`, one of LOSSES, with the settings that it uses bound.
+def make_loss(recipe: LossRecipe) -> Loss:
+    """The loss that the recipe names, one of LOSSES, with the settings that it uses bound.
 
     Raises ValueError for another name.
     """
+    name = recipe.name
     settings: dict[str, dict[str, Any]] = {
         "cross_entropy": {},
         "dice": {},
-        "ce_dice": {"dice_weight": dice_weight},
-        "focal": {"gamma": gamma},
+        "ce_dice": {"dice_weight": recipe.dice_weight},
+        "focal": {"gamma": recipe.gamma},
         "generalized_dice": {},
-        "tversky": {"alpha": alpha, "beta": beta},
+        "tversky": {"alpha": recipe.alpha, "beta": recipe.beta},
     }
     if name not in LOSSES:
         raise ValueError(f"loss {name!r} is none of {', '.join(LOSSES)}")
-    bound = functools.partial(LOSSES[name], **settings[name], class_weights=class_weights)
+    weights = recipe.class_weights
+    bound = functools.partial(LOSSES[name], **settings[name], class_weights=weights)
     functools.update_wrapper(bound, LOSSES[name])  # Keras shows and stores the name
     return bound
 
@@ -169,10 +165,10 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def dice_coef_multiclass(target: Tensor, probabilities: Tensor) -> Tensor:
-    """The legacy metric, [B]: (2 sum t p + s) / (sum t + sum p + s) over H, W and all classes.
+    """(2 sum t p + s) / (sum t + sum p + s) over H, W and all classes, [B].
 
-    The background counts, so on hard masks it is the share of pixels that agree, about .99 for
-    a network that finds nothing. For comparison with the seed only.
+    The reference project's metric, only for comparison with it. The background counts, so on hard
+    masks it is the share of pixels that agree, about .99 for a network that finds nothing.
     """
     # ASSUME: the smoothing is 1e-6; against 2 H W in the denominator it changes nothing
     smooth = 1e-6
@@ -184,7 +180,7 @@ def dice_coef_multiclass(target: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def pixel_accuracy(target: Tensor, probabilities: Tensor) -> Tensor:
-    """Share of pixels whose likeliest class is the target's, [B]."""
+    """Share of pixels whose most probable class is the target's, [B]."""
     wanted = ops.argmax(as_distribution(target, probabilities.shape[-1]), axis=-1)
     right = ops.equal(wanted, ops.argmax(probabilities, axis=-1))
     return ops.mean(ops.cast(right, "float32"), axis=(1, 2))

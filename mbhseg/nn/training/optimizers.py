@@ -7,14 +7,14 @@ import keras
 from mbhseg.errors import InputError
 from mbhseg.nn.recipe import OptimizerRecipe, ScheduleRecipe
 
-# decay pulls weights to zero; offsets and scales have no reason to go there
+# decay pulls weights to zero, where offsets and scales need not go
 _NOT_DECAYED = ["bias", "gamma", "beta"]
 
 
 def make_optimizer(
     recipe: OptimizerRecipe, schedule: ScheduleRecipe, *, steps_per_epoch: int, epochs: int
 ) -> keras.optimizers.Optimizer:
-    """The optimizer, its learning rate a number (constant, plateau) or a cosine over all steps.
+    """The optimizer, with a fixed learning rate (constant, plateau) or a cosine over all steps.
 
     Raises ValueError for an unknown name, InputError if two ways of clipping are asked for.
     """

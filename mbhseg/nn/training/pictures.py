@@ -35,7 +35,6 @@ def draw_curves(history: pd.DataFrame, path: str | Path, title: str) -> None:
         loss.plot(epoch, history[column], label=label, marker=marker)
     loss.set(title="Loss", ylabel="loss", yscale="log" if history["loss"].gt(0).all() else "linear")
     for c in FOREGROUND:
-        # the yellow of IVH is pale on white paper, hence the thin dark edge of the mean only
         colour = [value / 255 for value in c.safe_rgb]
         column = f"val_dice_{c.key}"
         dice.plot(epoch, history[column], color=colour, label=c.key, lw=1, marker=marker)
@@ -56,7 +55,7 @@ def draw_curves(history: pd.DataFrame, path: str | Path, title: str) -> None:
 def choose_previews(store: SliceStore, indices: NDArray[np.int64], count: int) -> list[int]:
     """Up to `count` slices to preview: each class in turn, the slices with most classes first.
 
-    A case comes twice only when the others are used up; slices without a bleed are not chosen.
+    A case is used twice only when there is no other; slices without a bleed are not chosen.
     """
     table = store.table.iloc[indices].assign(index=indices)
     table = table[table["classes"] != ""]
@@ -84,10 +83,10 @@ def preview(image: Pixels, reference: Pixels, predicted: Pixels) -> Pixels:
 
 
 class PreviewFolder:
-    """Previews of chosen slices, one PNG an epoch each, and a filmstrip of them all.
+    """Previews of chosen slices, one PNG per slice and epoch, and a filmstrip of them all.
 
-    The filmstrip has a row a slice: image, reference, then some of the epochs' predictions. It
-    is renewed with every epoch. `state` holds all that is needed to write the folder anew.
+    The filmstrip has one row per slice: image, reference, then predictions of some epochs. It is
+    written again after every epoch. `state` holds all that is needed to write the folder again.
     """
 
     def __init__(self, folder: str | Path, store: SliceStore, chosen: Sequence[int]) -> None:
@@ -166,7 +165,7 @@ def _heading(names: Sequence[str], step: int, width: int) -> Pixels:
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:
-    """At most `count` of `values`, evenly spread, first and last among them."""
+    """At most `count` of `values`, evenly spread, with the first and the last."""
     if len(values) <= count:
         return list(values)
     step = (len(values) - 1) / (count - 1)

@@ -1,9 +1,9 @@
 """Measure which precision, batch and number of threads train fastest on this machine.
 
-What a recipe leaves to the machine says `probe`. Each candidate trains a few steps of the very
-network, on noise, in a process of its own: TensorFlow fixes its threads when it starts and gives
-memory back only when it ends. What was measured, and the choice, is one JSON that the training
-takes as an input, so that a resumed or repeated training goes on with the same choice.
+What a recipe leaves to the machine says `probe`. Each candidate trains the recipe's network on
+noise for a few steps, in a process of its own: TensorFlow fixes its threads when it starts and
+gives memory back only when it ends. The measurements and the choice are one JSON, an input of the
+training, so that a resumed or repeated training uses the same choice.
 """
 
 import json
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbhseg.classes import CLASSES
+from mbhseg.config.defaults import defaults
 from mbhseg.config.run_names import PROBED
 from mbhseg.errors import InputError
 from mbhseg.nn import device
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Of candidates this close to the fastest the first wins: the least threads, the smallest batch,
-# float32. It keeps noise from deciding, and nobody wants a larger batch for nothing.
+# Candidates this close to the fastest are a tie, which noise would decide: then the fewest threads,
+# the smaller batch and float32 win.
 TOLERANCE = 0.05
 
 
@@ -49,7 +50,7 @@ class Candidate(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A candidate's images a second (0 if it failed), peak memory, and why it failed."""
+    """A candidate's images per second (0 if it failed), peak memory, and why it failed."""
 
     candidate: Candidate
     images_per_second: float
@@ -63,11 +64,11 @@ def probe(
     size: int,
     cores: int | None = None,
 ) -> dict[str, Any]:
-    """Measure, and return what a training needs to go on: `choice`, `measured`, `device`.
+    """Measure, and return `choice`, `measured`, and the `size` and `cores` measured with.
 
     network, training: the objects of the config; keys of `training` that say `probe` are chosen,
     the others stay. Candidates are `training["probe"]`'s batches and threads, the latter up to
-    `cores`, and both precisions. One key is settled after the other (threads, then precision,
+    `cores`, and both precisions. One key is chosen after the other (threads, then precision,
     then batch), so that a dozen candidates take six measurements.
 
     Raises InputError if no candidate trains.
@@ -104,7 +105,7 @@ def probe(
 
 
 def _options(training: Mapping[str, Any], cores: int) -> dict[str, list[Any]]:
-    """The values to try of each key, the preferred first; one value where it is given."""
+    """The values to try for each key, the preferred first; the one value of a key that has one."""
     tried = training["probe"]
     threads = sorted({count for count in tried["threads"] if count <= cores}) or [cores]
     options = {
@@ -117,7 +118,7 @@ def _options(training: Mapping[str, Any], cores: int) -> dict[str, list[Any]]:
 
 
 def choose(measured: Sequence[Measured]) -> Candidate | None:
-    """The first of those that come within `TOLERANCE` of the fastest; None if all failed."""
+    """The first that comes within `TOLERANCE` of the fastest; None if all failed."""
     fastest = max((m.images_per_second for m in measured), default=0.0)
     near = [m for m in measured if m.images_per_second >= (1 - TOLERANCE) * fastest > 0]
     return near[0].candidate if near else None
@@ -142,7 +143,7 @@ def resolved(training: Mapping[str, Any], found: Mapping[str, Any] | None) -> di
 def _measure_apart(
     candidate: Candidate, network: Mapping[str, Any], training: Mapping[str, Any], size: int
 ) -> Measured:
-    """`measure` in a process of its own; one that dies, as for want of memory, has failed."""
+    """`measure` in a process of its own; if it dies, such as of memory, the candidate failed."""
     job = json.dumps([list(candidate), dict(network), dict(training), size])
     done = subprocess.run(
         [sys.executable, "-m", __name__],
@@ -162,8 +163,10 @@ def _measure_apart(
 def measure(
     candidate: Candidate, network: Mapping[str, Any], training: Mapping[str, Any], size: int
 ) -> tuple[float, float]:
-    """Images a second of the steps after the first, and this process's peak memory in MB."""
-    recipe = TrainingRecipe.from_config({**training, **candidate._asdict()})
+    """Images per second after the first step, and this process's peak memory in MB."""
+    # `training` may hold only the keys that decide the speed
+    whole = {**defaults()["training"], **training, **candidate._asdict()}
+    recipe = TrainingRecipe.from_config(whole)
     device.configure(threads=recipe.threads, deterministic=recipe.deterministic)
     device.check(require_gpu=recipe.require_gpu)
     patch = Patch.of(recipe.patch, size, network) or Patch(size, size, 1)
@@ -176,7 +179,7 @@ def measure(
     )
     model.compile(
         optimizer=make_optimizer(recipe.optimizer, recipe.schedule, steps_per_epoch=1, epochs=1),
-        loss=make_loss(recipe.loss.name),
+        loss=make_loss(recipe.loss),
         jit_compile=False,
     )
     rng = np.random.default_rng(0)
@@ -193,7 +196,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure the one candidate that stands on the standard input, as JSON."""
+    """Measure the candidate given as JSON on the standard input."""
     candidate, network, training, size = json.load(sys.stdin)
     print(json.dumps(measure(Candidate(*candidate), network, training, size)))
 

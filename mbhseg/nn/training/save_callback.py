@@ -1,4 +1,4 @@
-"""The callback that saves a training's state, and puts it back."""
+"""The callback that saves a training's state, and restores it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from mbhseg.nn.checkpoint.resume import Ledger, Part
 from mbhseg.nn.checkpoint.state import Tree
 from mbhseg.nn.training.callbacks import EpochTimes, Logs
 
-_SHARE = 0.05  # of the time, at most, goes into saves at the ends of epochs
+_SHARE = 0.05  # most of the time that saves between epochs may take
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the training after every so many minutes and when an epoch begins; puts it back.
+    """Saves the training every few minutes and when an epoch begins; restores it at the start.
 
-    It must come after the callbacks that change weights when an epoch begins. A save at an
-    epoch's begin is left out if saves would take more than a twentieth of the time; the interval
-    holds all the same.
+    Must come after the callbacks that change weights when an epoch begins. The save at the start
+    of an epoch is skipped if saves would take more than a twentieth of the time; those of the
+    interval are not.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.save()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        if (self.epoch, batch) < self._first:  # passed over
+        if (self.epoch, batch) < self._first:  # skipped
             return
         self.step = batch + 1
         self._interrupt.check()
@@ -56,12 +56,12 @@ class Checkpoint(keras.callbacks.Callback):
             self.save()
 
     def save(self) -> None:
-        """Save the training as it stands between two steps."""
+        """Save the training between two steps."""
         variables = {name: list(group) for name, group in self._variables().items()}
         self._write({"variables": variables})
 
     def finish(self, ended_by: str) -> None:
-        """Save that no epoch is left, so that only the outputs have to be made."""
+        """Save that no epoch is left and only the outputs have to be written."""
         self._write({"ended_by": ended_by})
 
     def _since(self) -> float:
@@ -79,7 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
         return {
             "model": self.model.variables,  # the states of seed generators among them
             "optimizer": self.model.optimizer.variables,
-            "metrics": self.model.metrics_variables,  # so that an epoch's mean loss goes on
+            "metrics": self.model.metrics_variables,  # so that an epoch's mean loss continues
         }
 
     def _restore(self, saved: Tree) -> None:
@@ -90,6 +90,6 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def restore_parts(parts: Mapping[str, Part], saved: Tree) -> None:
-    """Give each part the state that was saved of it."""
+    """Give each part its saved state."""
     for name, part in parts.items():
         part.restore(saved["parts"][name])

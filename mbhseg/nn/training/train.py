@@ -24,19 +24,19 @@ from mbhseg.nn.checkpoint.resume import Ledger
 from mbhseg.nn.checkpoint.state import StateFolder
 from mbhseg.nn.feed.loader import batches
 from mbhseg.nn.feed.store import CHANNELS, SliceStore, content_hash, open_store
-from mbhseg.nn.network.models import build_model, copy_weights, summary_text
+from mbhseg.nn.network.models import build_model, copy_weights, up_to_date
 from mbhseg.nn.network.saving import load_model, save_model
 from mbhseg.nn.openvino import UnknownLayer, observed
 from mbhseg.nn.patches import Patch, Pixels, seen
 from mbhseg.nn.recipe import TrainingRecipe
-from mbhseg.nn.training.fit import Session, TrainOutputs
+from mbhseg.nn.training.fit import Fit, TrainOutputs
 from mbhseg.provenance.environment import git_state, versions
 
 log = logging.getLogger(__name__)
 
-# settings that change nothing that is computed: a saved training goes on with others
-_HARMLESS = ("time_budget_minutes", "summary", "require_gpu")
-_RANGED = 64  # slices, about, that tell the ranges of the layers
+# settings that change no result: a stopped training is resumed though they differ
+_HARMLESS = ("time_budget_minutes", "require_gpu")
+_RANGED = 64  # about as many slices give the ranges of the layers
 _PACKAGES = ("keras", "tensorflow", "numpy", "opencv-python-headless")
 
 
@@ -59,27 +59,27 @@ def train(
 ) -> None:
     """Train and write the outputs; the saved weights are those of the best epoch.
 
-    slices: columns subset (train, valid; others are left aside), case, slice, image, mask (PNG
+    slices: columns subset (train, valid; others are ignored), case, slice, image, mask (PNG
         paths below `root`), classes (as in `IPH,SAH`), and if known image_sha256, mask_sha256.
     network, training: the objects of the config; see config/schemas/recipe.schema.yaml.
-    input: size (edge in pixels) and windows (name, level, width in HU, one a channel or one for
+    input: size (edge in pixels) and windows (name, level, width in HU, one per channel or one for
         all three).
     identity: run, experiment, fold, seed.
-    cache: folder for the decoded slices, which other trainings on them then share; None decodes
-        into a temporary folder that goes away with the training.
-    raters: the raters' own masks, as annotations.tsv lists them; needed where `training.targets` is
-        not the consensus.
+    cache: folder for the decoded slices, which other trainings on them share; None decodes into a
+        temporary folder that is removed after the training.
+    raters: the raters' own masks, as annotations.tsv lists them; needed unless `training.targets`
+        is the consensus.
     probe: what `mbhseg.nn.training.probe` measured, kept in run.json.
-    callbacks: called after the training's own, for watching.
-    state: where the training is saved on its way and goes on from, to the same outputs bit for
-        bit; the caller clears it when all that it wants is complete. None saves nothing.
+    callbacks: called after the training's own.
+    state: where the training is saved and resumed from, to the same outputs bit for bit; the
+        caller clears it when its own outputs are complete. None saves nothing.
     code: digest of the code; a state of another digest is not used.
-    checkpoint_minutes: how often it is saved within an epoch.
+    checkpoint_minutes: how often the state is saved within an epoch.
 
     Raises InputError if a subset is empty, a PNG does not fit, or the recipe contradicts itself;
-    Stopped after SIGTERM, SIGINT or SIGUSR1, the state saved, if there is a `state`.
+    Stopped after SIGTERM, SIGINT or SIGUSR1, with the state saved if there is a `state`.
     """
-    recipe = TrainingRecipe.from_config(training)
+    recipe, network = TrainingRecipe.from_config(training), up_to_date(network)
     size, windows = int(input["size"]), channel_windows(input["windows"])
     patch = Patch.of(recipe.patch, size, network)
     used = slices[slices["subset"].isin(["train", "valid"])].reset_index(drop=True)
@@ -120,14 +120,10 @@ def train(
         )
     if recipe.start_from is not None:
         copy_weights(load_model(recipe.start_from), model, recipe.start_from)
-    if recipe.summary:
-        log.info("network of %s\n%s", identity["run"], summary_text(model))
     with _folder(cache) as folder:
         store = open_store(used, root, size, folder, recipe.threads, raters)
-        session = Session(
-            model, recipe, store, windows, patch, seed, outputs, identity["run"], ledger
-        )
-        found = session.run(callbacks)
+        fit = Fit(model, recipe, store, windows, patch, seed, outputs, identity["run"], ledger)
+        fitted = fit.run(callbacks)
         ranges = _ranges(model, store, patch)
     save_model(model, outputs.model)
     run = {
@@ -138,12 +134,12 @@ def train(
             "patch": patch._asdict() if patch is not None else None,
         },
         "classes": [c.key for c in CLASSES],
-        "network": dict(network),
+        "network": network,
         "training": dataclasses.asdict(recipe),
         "parameters": model.count_params(),
         "ranges": ranges,
-        "best": found.best,
-        "ended_by": found.ended_by,
+        "best": fitted.best,
+        "ended_by": fitted.ended_by,
         "data": {
             "manifest_sha256": data,
             "train_slices": len(store.subset("train")),
@@ -157,7 +153,7 @@ def train(
             "threads": recipe.threads,
         },
         "probe": dict(probe) if probe is not None else None,
-        "timings": {**found.timings, "total_seconds": ledger.seconds()},
+        "timings": {**fitted.timings, "total_seconds": ledger.seconds()},
     }
     write_json(outputs.run_json, run)
 
@@ -165,7 +161,7 @@ def train(
 def _ranges(
     model: keras.Model, store: SliceStore, patch: Patch | None
 ) -> dict[str, list[float]] | None:
-    """What quantization needs to know, from some validation slices; None if it is not possible."""
+    """The layers' ranges over some validation slices, for quantization; None if there are none."""
     valid = store.subset("valid")
     some = valid[:: max(1, len(valid) // _RANGED)]
 
@@ -175,26 +171,26 @@ def _ranges(
 
     try:
         ranges = observed(model, images(), device.threads())
-    except (UnknownLayer, RuntimeError) as error:  # nothing that a training may be lost for
+    except (UnknownLayer, RuntimeError) as error:  # not worth losing a training
         log.info("this network cannot be quantized: %s", error)
         return None
-    # a training that diverged has no ranges either
+    # a training that diverged has no finite ranges
     return ranges if np.isfinite(list(ranges.values())).all() else None
 
 
 def channel_windows(windows: list[Mapping[str, Any]]) -> tuple[Window, ...]:
-    """One window a channel of the images; a single window stands for all three."""
+    """One window per channel of the images; a single window is used for all three."""
     named = tuple(Window(w["name"], float(w["level"]), float(w["width"])) for w in windows)
     return named * CHANNELS if len(named) == 1 else named
 
 
 def _settle(recipe: TrainingRecipe) -> dict[str, Any]:
-    """What the machine decides when a training starts; it stays so when it is resumed elsewhere."""
+    """What the machine decides when a training starts; kept when it is resumed elsewhere."""
     return {"precision": device.dtype_policy(recipe.precision)}
 
 
 def _decisive(recipe: TrainingRecipe) -> dict[str, Any]:
-    """The recipe's settings that decide what is computed."""
+    """The recipe's settings that change results."""
     settings = dataclasses.asdict(recipe)
     return {key: value for key, value in settings.items() if key not in _HARMLESS}
 

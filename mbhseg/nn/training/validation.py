@@ -16,9 +16,9 @@ Counts = NDArray[np.int64]
 
 
 class Validation(NamedTuple):
-    """What one pass over the validation slices gives.
+    """The result of one pass over the validation slices.
 
-    scores: `val_loss`, `val_dice` and `val_dice_<class>`; a Dice that nothing defines is NaN.
+    scores: `val_loss`, `val_dice` and `val_dice_<class>`; an undefined Dice is NaN.
     kept: predicted labels uint8 [H, W] of the slices asked for, by index into the store.
     """
 
@@ -32,16 +32,16 @@ def validate(
     store: SliceStore,
     indices: NDArray[np.int64],
     batch: int,
+    patch: Patch | None,
     keep: Sequence[int] = (),
-    patch: Patch | None = None,
     each: Callable[[], None] = lambda: None,
 ) -> Validation:
     """Predict the slices `indices` and score them.
 
-    The loss is the mean over batches, weighted by their sizes, as Keras has it. Dice is pooled
+    The loss is the mean over batches, weighted by their sizes, as Keras computes it. Dice is pooled
     over the slices of a case (`case_dice`). No slices give NaN for every score. `each` is called
-    before every batch and may end it all by raising. With a `patch` the network sees the heads
-    alone, and the loss is that of what it sees.
+    before every batch and may stop the validation by raising. With a `patch` the network sees
+    the heads alone, and the loss is over what it sees.
     """
     cases = store.table["case"].iloc[indices].to_numpy()
     names = sorted(set(cases))
@@ -67,7 +67,7 @@ def validate(
 
 
 def class_counts(truth: NDArray[np.uint8], guess: NDArray[np.uint8]) -> Counts:
-    """Pixels per class that truth, guess, and both hold: [6, 3]."""
+    """Pixels per class in truth, in guess, and in both: [6, 3]."""
     pairs = np.bincount(
         truth.ravel().astype(np.int64) * len(CLASSES) + guess.ravel(), minlength=len(CLASSES) ** 2
     ).reshape(len(CLASSES), len(CLASSES))

@@ -18,12 +18,12 @@ const mbhsegViewer = (() => {
   const state = {
     case: null, slice: null, run: null, score: null, fill: null, outline: null,
     window: null, show: "labels", safe: false,
-  }; // `score` is null and `outline` nothing where no reference is there to compare with
+  }; // `score` is null and `outline` nothing where there is no reference to compare with
   const held = {}; // what `f` and `o` switched off
 
   // --- labels
 
-  /** Labels of a plane, one byte a pixel, row by row; the inverse of sprites.encode_labels. */
+  /** Labels of a slice, one byte per pixel, row by row; the inverse of sprites.encode_labels. */
   function decode(text, size) {
     const labels = new Uint8Array(size);
     const bytes = atob(text);
@@ -57,7 +57,7 @@ const mbhsegViewer = (() => {
   const usual = () => (page.compared ? CONSENSUS : NOTHING); // outline
   const raters = () => Object.keys(data.sources).filter((name) => name.startsWith("rater"));
 
-  /** Voxels of outlined, filled and both, class by class and of any, on one plane.
+  /** Voxels of outlined, filled and both, per class and for any, on one slice.
       Without a reference the prediction counts as filled, also while it is not shown. */
   function count(n) {
     const counts = page.classes.map(() => [0, 0, 0]).concat([[0, 0, 0]]);
@@ -177,7 +177,7 @@ const mbhsegViewer = (() => {
     }
   }
 
-  /** Beside the picture: how much each slice holds, outlined to the left and filled to the right. */
+  /** Next to the picture: labelled voxels per slice, outlined to the left and filled to the right. */
   function drawProfile() {
     const canvas = get("profile"), box = canvas.getBoundingClientRect();
     if (!box.width) return;
@@ -202,8 +202,8 @@ const mbhsegViewer = (() => {
   function drawLegend() {
     const entries = state.show === "labels" ? page.classes.map((c) => [colour(c.label), `${c.key} ${c.name}`])
       : state.show === "errors" ? Object.keys(ERRORS).map((kind) => [ERRORS[kind], ERROR_NAMES[kind]])
-        : state.show === "doubt" ? [[DISSENT, "the model is undecided, the stronger the more"]]
-          : [[DISSENT, "raters disagree, the stronger the more"], [ERRORS.right, "raters agree"]];
+        : state.show === "doubt" ? [[DISSENT, "the model is uncertain: stronger means more"]]
+          : [[DISSENT, "raters disagree: stronger means more"], [ERRORS.right, "raters agree"]];
     get("legend").replaceChildren(...entries.map(([rgb, text]) => element("li", {}, swatch(rgb), text)));
   }
 
@@ -225,7 +225,7 @@ const mbhsegViewer = (() => {
   function drawScores() {
     const here = totals[position()], ml = (voxels) => (data.voxelMl === null ? shown(null) : shown(voxels * data.voxelMl, 2));
     const { measures } = entryOf(data.id);
-    /** What the table of a scan without a reference says of a class. */
+    /** The row of a class where there is no reference. */
     const measured = (c, k) => {
       const { ml: whole, mean, low } = measures[c.key];
       return [shown(whole, 2), ml(here[k][1]), shown(mean, 2) + (low ? " ▼ low" : "")];
@@ -305,7 +305,7 @@ const mbhsegViewer = (() => {
   }
   const rank = (key) => (key.startsWith("model:") ? 0 : key === CONSENSUS ? 1 : 2);
 
-  /** The slice where filled and outlined hold most. */
+  /** The slice with the most filled and outlined voxels. */
   function busiest() {
     const sum = (counts) => counts[counts.length - 1][0] + counts[counts.length - 1][1];
     const most = Math.max(...totals.map(sum));
@@ -373,7 +373,7 @@ const mbhsegViewer = (() => {
   function load(id) {
     const entry = entryOf(id);
     if (!entry) {
-      say(`There is no case ${id} here.`);
+      say(`There is no case ${id} in this report.`);
       return;
     }
     say(`Loading ${id}`);
@@ -452,7 +452,7 @@ const mbhsegViewer = (() => {
     }
   }
 
-  // --- what people do
+  // --- input
 
   const KEYS = {
     ArrowUp: () => go(position() + 1), ArrowRight: () => go(position() + 1),

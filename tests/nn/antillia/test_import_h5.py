@@ -1,4 +1,4 @@
-"""A seed's best_model.h5 becomes our model and predicts the same, or is refused with the cure."""
+"""A reference best_model.h5 becomes our model and predicts the same, or is refused."""
 
 import importlib.metadata
 import json
@@ -227,7 +227,7 @@ def test_dropout_and_a_bound_that_binds_nothing_do_not_matter(tmp_path, plain):
     model = import_weights(path, network, size=PLAIN.size)
     np.testing.assert_allclose(model.predict_on_batch(images), expected, atol=1e-4, rtol=0)
     line = refused(path, PLAIN, max_filters=16, kernel=5)
-    assert line.endswith("Set network.kernel: 7")
+    assert line.endswith("network.kernel: 7")
 
 
 def test_the_later_spelling_of_activations(tmp_path):
@@ -393,12 +393,12 @@ def test_an_imported_run_is_one_that_inference_loads(tmp_path, plain):
 # --- against the real things, in environments of their own -----------------------------------
 
 SESSIONS = {
-    "deep": Settings(levels=8, filters=2, kernel=7, size=128),  # as deep as the seed's
+    "deep": Settings(levels=8, filters=2, kernel=7, size=128),  # as deep as config/seed.yaml
     "dilated": replace(RICH, levels=4, filters=8, dilation=3, size=64),
     "gelu": Settings(
         levels=3, filters=6, kernel=9, dilation=2, dropout=0.1, activation="gelu", size=32
     ),
-    # built without eager execution, as the seed builds
+    # built without eager execution, as the reference is
     "graph": Settings(levels=3, filters=8, kernel=7, normalization=True, activation="mish"),
 }
 BEFORE = {"deep": 0, "dilated": 1, "gelu": 0, "graph": 2}
@@ -527,7 +527,7 @@ def test_the_jax_backend_predicts_the_same(tmp_path):
         str(HERE / "jax_predict.py"),
         str(tmp_path / "jobs.json"),
         KERAS_BACKEND="jax",
-        # drawing the initial weights is compiled for every shape anew: most of this test's time
+        # drawing the initial weights is compiled again for every shape: most of this test's time
         JAX_COMPILATION_CACHE_DIR=str(python.parents[1] / "compiled"),
         JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS="0",
         PYTHONPATH=str(HERE.parents[1]),

@@ -1,4 +1,4 @@
-"""The seed's metric and evaluation, also on the seed's own predictions of real slices."""
+"""The reference project's metric and evaluation, also on its own predictions of real slices."""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,9 @@ from mbhseg.errors import InputError
 from mbhseg.imaging.masks import encode_rgb, read_mask
 from mbhseg.imaging.png import write_png
 from mbhseg.nn.antillia.legacy_score import evaluate_slices
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.saving import save_model
 from mbhseg.nn.training.losses import cross_entropy, dice_coef_multiclass
+from tests.nn.conftest import build
 
 
 @pytest.mark.real_ct

@@ -71,7 +71,7 @@ def test_ten_kills_change_no_bit(name, repo, tmp_path):
             stopped.append(said)
         else:
             assert process.returncode == -signum
-        # the engine removes the outputs of a job that failed
+        # Snakemake removes the outputs of a job that failed
         shutil.rmtree(folder / "run", ignore_errors=True)
     assert len(stopped) >= 3
     last = start(repo, folder, name)

@@ -1,4 +1,4 @@
-"""`python -m mbhseg` as a user calls it: a process of its own, its exit status and its words."""
+"""`mbhseg` as a user calls it: a process of its own, its exit status and its words."""
 
 import signal
 import subprocess
@@ -12,10 +12,11 @@ import pytest
 
 from mbhseg.cli.main import FAILED, INTERRUPTED, OK, REFUSED, main
 from mbhseg.files import read_table
-from mbhseg.imaging.nifti import load_labels, save_nifti
+from mbhseg.imaging.nifti import load_labels
 from tests.dicoms import write_series
 from tests.heads import blocks, head
 from tests.nn.inference.test_bundle import model_folder
+from tests.volumes import save_nifti
 
 AFFINE = np.diag((-0.5, -0.5, 5.0, 1.0))
 
@@ -45,7 +46,7 @@ def test_good_scans_and_an_entry_of_them(scans, tmp_path, model, capsys):
     assert (tmp_path / "out" / "animations" / "one.gif").is_file()
     page = tmp_path / "out/report"
     text = (page / "index.html").read_text(encoding="utf-8")
-    assert f"python -m mbhseg infer {scans} --model {model}" in text
+    assert f"mbhseg infer {scans} --model {model}" in text
     assert "2 scans predicted by" in text
     for name in ("scan0000", "scan0001"):
         assert '"doubt"' in (page / f"viewer/{name}.js").read_text()
@@ -59,12 +60,13 @@ def test_good_scans_and_an_entry_of_them(scans, tmp_path, model, capsys):
 
 def test_a_bad_scan_is_told_and_the_rest_is_done(scans, tmp_path, model, capsys):
     (scans / "bad.nii").write_bytes(b"no scan")
-    quiet = ["--no-pictures", "--no-mosaics"]
+    quiet = ["--no-overlays", "--no-mosaics", "--no-probabilities", "--no-report"]
     out = tmp_path / "out"
     assert main(["infer", str(scans), "-m", model, "-o", str(out), *quiet]) == FAILED
     assert "2 scans predicted, 1 failed" in capsys.readouterr().out
     assert list(read_table(out / "failed.tsv")["case"]) == ["bad"]
     assert not (out / "png").exists()
+    assert not (out / "probabilities").exists()
     assert not (out / "viewer").exists()
     assert not (out / "report").exists()
 

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mbhseg.imaging.windows import Window, to_channels
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.nn.feed.augment import Deformation, augment, warp
-from mbhseg.nn.recipe import AugmentationRecipe
+from tests.nn.conftest import augmentation_of
 
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
-EVERYTHING = AugmentationRecipe(
+EVERYTHING = augmentation_of(
     flip_left_right=0.5,
     flip_up_down=0.5,
     affine=1.0,
@@ -28,7 +28,7 @@ EVERYTHING = AugmentationRecipe(
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    """A slice [24, 24, 3] whose grey tells the label: 40 a class."""
+    """A slice [24, 24, 3] whose grey value is 40 times the label."""
     labels = np.zeros((24, 24), np.uint8)
     labels[3:10, 4:9], labels[12:20, 14:20] = 2, 5
     return np.repeat((labels * 40)[..., None], 3, axis=-1), labels
@@ -39,7 +39,7 @@ def apply(pair, recipe, seed=0):
 
 
 def test_nothing_asked_for_changes_nothing(pair):
-    image, labels = apply(pair, AugmentationRecipe())
+    image, labels = apply(pair, augmentation_of())
     np.testing.assert_array_equal(image, pair[0])
     np.testing.assert_array_equal(labels, pair[1])
 
@@ -58,7 +58,7 @@ def test_same_generator_same_result_and_inputs_untouched(pair):
 
 @pytest.mark.parametrize(("name", "axis"), [("flip_left_right", 1), ("flip_up_down", 0)])
 def test_flips(pair, name, axis):
-    image, labels = apply(pair, AugmentationRecipe(**{name: 1.0}))
+    image, labels = apply(pair, augmentation_of(**{name: 1.0}))
     np.testing.assert_array_equal(image, np.flip(pair[0], axis))
     np.testing.assert_array_equal(labels, np.flip(pair[1], axis))
 
@@ -85,8 +85,8 @@ def test_warp_maps_source_to_target(pair):
 
 def test_shift_and_scale_are_in_hu_and_stay_inside_the_window():
     hu = np.arange(-10, 100, dtype=np.float32).reshape(1, -1)
-    image = to_channels(hu, WINDOWS)
-    recipe = AugmentationRecipe(intensity=1.0, hu_shift=6.0)
+    image = np.stack([to_grey(hu, window) for window in WINDOWS], axis=-1)
+    recipe = augmentation_of(intensity=1.0, hu_shift=6.0)
     changed, _ = augment(
         image, np.zeros(hu.shape, np.uint8), recipe, WINDOWS, np.random.default_rng(3)
     )
@@ -107,7 +107,7 @@ def test_shift_and_scale_are_in_hu_and_stay_inside_the_window():
 def test_noise_has_its_deviation_in_hu():
     image = np.full((200, 200, 3), 128, np.uint8)
     labels = np.zeros((200, 200), np.uint8)
-    recipe = AugmentationRecipe(intensity=1.0, hu_noise=4.0)
+    recipe = augmentation_of(intensity=1.0, hu_noise=4.0)
     deviations = []
     for seed in range(30):
         noisy, _ = augment(image, labels, recipe, WINDOWS, np.random.default_rng(seed))
@@ -120,7 +120,7 @@ def test_noise_has_its_deviation_in_hu():
 
 def test_parts_are_independent(pair):
     """Switching the flip on does not change the angle that is drawn."""
-    recipe = AugmentationRecipe(affine=1.0, rotation_degrees=20)
+    recipe = augmentation_of(affine=1.0, rotation_degrees=20)
     plain = apply(pair, recipe, 4)
     with_noise = apply(pair, dataclasses.replace(recipe, intensity=1.0, hu_noise=2.0), 4)
     np.testing.assert_array_equal(plain[1], with_noise[1])
@@ -131,7 +131,7 @@ STILL = np.eye(2, 3)
 
 def test_deformation_of_nothing_is_the_affine_move(pair):
     turn = cv2.getRotationMatrix2D((11.5, 11.5), 20, 1.05)
-    plain, bent = warp(*pair, turn), warp(*pair, turn, Deformation())
+    plain, bent = warp(*pair, turn), warp(*pair, turn, Deformation(0.0, None))
     assert np.abs(plain[0].astype(int) - bent[0]).max() <= 8  # cv2 rounds weights to 1/32 pixel
     assert (plain[1] != bent[1]).mean() < 0.01
 
@@ -141,7 +141,7 @@ def test_barrel_takes_pixels_from_where_its_formula_says(strength):
     size, middle = 65, 32
     column = np.arange(size)
     image = np.repeat((column * 3)[None, :], size, axis=0).astype(np.uint8)[..., None]
-    bent, _ = warp(image, image[..., 0] // 40, STILL, Deformation(barrel=strength))
+    bent, _ = warp(image, image[..., 0] // 40, STILL, Deformation(strength, None))
     r = (column - middle) / middle
     source = middle + middle * r * (1 + strength * r**2)  # on the middle row, r is |x|
     inside = (source >= 0) & (source <= size - 1)
@@ -155,12 +155,12 @@ def test_elastic_shifts_by_its_control_points():
     shifts[..., 0] = 3.0  # all taken from three columns to the right
     image = np.arange(40, dtype=np.uint8)[None, :].repeat(40, axis=0)[..., None] * 5
     labels = image[..., 0] // 50
-    bent, drawn = warp(image, labels, STILL, Deformation(elastic=shifts))
+    bent, drawn = warp(image, labels, STILL, Deformation(0.0, shifts))
     np.testing.assert_array_equal(bent[:, :-3], image[:, 3:])
     np.testing.assert_array_equal(drawn[:, :-3], labels[:, 3:])
 
 
-BENT = AugmentationRecipe(
+BENT = augmentation_of(
     affine=0.5,
     rotation_degrees=15,
     elastic=1.0,
@@ -200,7 +200,7 @@ def test_blur_smooths_inside_the_window_only():
     rng = np.random.default_rng(0)
     image = rng.integers(60, 200, (64, 64, 3)).astype(np.uint8)
     image[:8], image[-8:] = 0, 255  # outside the window: air and bone
-    recipe = AugmentationRecipe(blur=1.0, blur_pixels=3.0)
+    recipe = augmentation_of(blur=1.0, blur_pixels=3.0)
     shares = []
     for seed in range(8):
         blurred, _ = augment(

@@ -20,8 +20,8 @@ from mbhseg.imaging.windows import Window
 from mbhseg.nn.feed import store as store_module
 from mbhseg.nn.feed.loader import TrainingFeed, batches
 from mbhseg.nn.feed.store import content_hash, open_store
-from mbhseg.nn.recipe import AugmentationRecipe, SamplingRecipe
 from tests.conftest import REPO
+from tests.nn.conftest import augmentation_of, sampling_of
 
 SIZE = 32
 WINDOWS = (Window("seed", 127.5, 255.0),) * 3
@@ -36,10 +36,14 @@ def store(toy, tmp_path):
 def feed(store, **changes):
     settings = {
         "batch": 5,
-        "sampling": SamplingRecipe(),
-        "augmentation": AugmentationRecipe(),
+        "sampling": sampling_of(),
+        "augmentation": augmentation_of(),
         "windows": WINDOWS,
         "seed": 3,
+        "targets": "consensus",
+        "patch": None,
+        "threads": 1,
+        "ahead": 4,
     }
     return TrainingFeed(store, store.subset("train"), **(settings | changes))
 
@@ -168,7 +172,7 @@ def test_store_without_slices(toy, tmp_path):
 
 def test_store_refuses_another_size_and_a_wrong_colour(toy, tmp_path):
     table, root = toy
-    with pytest.raises(InputError, match="is 32 x 32 pixels and not 64 x 64"):
+    with pytest.raises(InputError, match=r"\.png: .*32 x 32.*64 x 64"):
         open_store(table, root, 64, tmp_path / "a")
     assert not any((tmp_path / "a").iterdir())
     write_png(tmp_path / "mask.png", np.full((SIZE, SIZE, 3), 7, np.uint8))
@@ -195,7 +199,7 @@ def test_an_epoch_gives_every_training_slice_once(toy, store):
         np.testing.assert_array_equal(labels[position], read_mask(root / row["mask"]))
 
 
-AUGMENTED = AugmentationRecipe(
+AUGMENTED = augmentation_of(
     flip_left_right=0.5, affine=1.0, rotation_degrees=20, intensity=1.0, hu_noise=5
 )
 
@@ -247,12 +251,12 @@ def test_classes_of_the_table_decide_what_is_drawn(toy, tmp_path):
     one = table["case"] == table["case"][0]
     sparse: pd.DataFrame = table.assign(classes=table["classes"].where(one, ""))
     store = open_store(sparse, root, SIZE, tmp_path)
-    source = feed(store, sampling=SamplingRecipe(foreground=1.0, slices_per_epoch=30))
+    source = feed(store, sampling=sampling_of(foreground=1.0, slices_per_epoch=30))
     assert set(source.order(0)) <= set(np.flatnonzero(one))
 
 
 def test_devices_share_every_batch_evenly(store):
-    sampling = SamplingRecipe(foreground=None, slices_per_epoch=15)
+    sampling = sampling_of(foreground=None, slices_per_epoch=15)
     whole, shared = (feed(store, batch=8, sampling=sampling, devices=n) for n in (1, 4))
     assert whole.slices_per_epoch == 15
     assert shared.slices_per_epoch == 12
@@ -338,7 +342,7 @@ def test_raters_targets_draw_by_what_any_rater_drew(toy, toy_raters, tmp_path):
     table, root = toy
     blank = table.assign(classes="")
     store = open_store(blank, root, SIZE, tmp_path, raters=toy_raters)
-    sampling = SamplingRecipe(foreground=1.0, slices_per_epoch=40)
+    sampling = sampling_of(foreground=1.0, slices_per_epoch=40)
     drawn = feed(store, sampling=sampling, targets="soft").order(0)
     assert all(store.table["drawn"][index] for index in drawn)
 
@@ -346,6 +350,6 @@ def test_raters_targets_draw_by_what_any_rater_drew(toy, toy_raters, tmp_path):
 def test_a_slice_without_a_rater_is_named(toy, toy_raters, tmp_path):
     table, root = toy
     gone = toy_raters[toy_raters["case"] != table["case"][0]]
-    with pytest.raises(InputError, match=rf"{table['case'][0]}, slice 0: has no rater's own mask"):
+    with pytest.raises(InputError, match=rf"{table['case'][0]}, slice 0: .*no rater's"):
         open_store(table, root, SIZE, tmp_path, raters=gone)
     assert not list(tmp_path.iterdir())

@@ -10,8 +10,9 @@ from mbhseg.errors import InputError
 from mbhseg.files import write_json
 from mbhseg.imaging.windows import Window
 from mbhseg.inference.predictor import Predictor
-from mbhseg.nn.network.flexunet import build
 from mbhseg.nn.network.saving import save_model
+from tests.heads import probabilities
+from tests.nn.conftest import build
 
 # HU 40 a label, seen by one window as grey 40 a label
 WINDOW = Window("seed", 127.5, 255.0)
@@ -44,9 +45,9 @@ def test_exact_where_the_matrix_is_the_networks(depth, dtype):
     found = predictor.labels(hu)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, labels)
-    probabilities = predictor.probabilities(hu)
-    assert probabilities.shape == (48, 48, depth, 6)
-    np.testing.assert_array_equal(probabilities.argmax(axis=-1), labels)
+    likely = probabilities(predictor, hu)
+    assert likely.shape == (48, 48, depth, 6)
+    np.testing.assert_array_equal(likely.argmax(axis=-1), labels)
 
 
 @pytest.mark.parametrize("shape", [(61, 47, 5), (47, 61, 3), (33, 33, 2), (96, 80, 2)])
@@ -103,6 +104,12 @@ def test_windows_make_the_channels():
     assert seen[0][0, 0, 0].tolist() == [140, 91, 77]  # 44 HU in each window, of 255
 
 
+def test_pictures_are_shown_in_the_brain_window_or_the_first():
+    bone, brain = Window("bone", 600, 2800), Window("brain", 35, 90)
+    assert Predictor(reading, size=8, windows=[bone, brain, bone]).window == brain
+    assert Predictor(reading, size=8, windows=[bone, WINDOW]).window == bone
+
+
 def test_no_planes():
     predictor = Predictor(reading, size=16, windows=[WINDOW])
     assert predictor.labels(np.zeros((16, 16, 0), np.int16)).shape == (16, 16, 0)
@@ -122,17 +129,17 @@ def folder(tmp_path: Path) -> Path:
 
 def test_loads_a_folder_and_its_files(folder):
     hu = np.random.default_rng(0).integers(-100, 300, (20, 18, 3)).astype(np.int16)
-    first = Predictor.load(folder, batch=2).probabilities(hu)
-    files = Predictor.load(folder / "model.keras", folder / "run.json").probabilities(hu)
+    first = probabilities(Predictor.load(folder, batch=2), hu)
+    files = probabilities(Predictor.load(folder / "model.keras", folder / "run.json"), hu)
     np.testing.assert_allclose(first, files, atol=1e-6)  # whatever the batch
     np.testing.assert_allclose(first.sum(axis=-1), 1, atol=1e-5)
 
 
 def test_bfloat16_gives_nearly_the_same_and_float32_the_very_same(folder):
     hu = np.random.default_rng(2).integers(0, 255, (16, 16, 3)).astype(np.int16)
-    stored = Predictor.load(folder).probabilities(hu)
-    assert np.array_equal(Predictor.load(folder, precision="float32").probabilities(hu), stored)
-    coarse = Predictor.load(folder, precision="bfloat16").probabilities(hu)
+    stored = probabilities(Predictor.load(folder), hu)
+    assert np.array_equal(probabilities(Predictor.load(folder, precision="float32"), hu), stored)
+    coarse = probabilities(Predictor.load(folder, precision="bfloat16"), hu)
     can = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert np.array_equal(coarse, stored) != can  # others compute float32
     assert np.allclose(coarse, stored, atol=0.03)

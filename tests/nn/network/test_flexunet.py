@@ -1,4 +1,4 @@
-"""The network is the one that its base values say, and the seed's at the seed's values."""
+"""The network follows from its base values; config/seed.yaml's give the reference network."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from mbhseg.nn.network.flexunet import build, level_settings
+from mbhseg.nn.network.flexunet import level_settings
 from mbhseg.nn.network.models import build_model, summary_text
 from mbhseg.nn.network.saving import load_model, save_model
-from mbhseg.nn.training.losses import make_loss
+from tests.nn.conftest import build, loss_of, network
 
 SEED_NETWORK = {
     "levels": 8,
@@ -72,7 +72,7 @@ def test_parameter_count_follows_from_the_construction(settings):
 
 
 def test_seed_preset_has_the_seeds_parameters():
-    model = build_model(SEED_NETWORK, size=512, channels=3, classes=6)
+    model = build_model(network(**SEED_NETWORK), size=512, channels=3, classes=6)
     assert model.count_params() == 124_557_126
     assert expected_parameters(8, 16, 7) == 124_557_126
     text = summary_text(model)
@@ -82,7 +82,7 @@ def test_seed_preset_has_the_seeds_parameters():
 
 def test_settings_shrink_and_grow_with_the_level():
     base = {"filters": 16, "kernel": 7, "dilation": 3, "dropout": 0.05}
-    found = [level_settings(i, **base) for i in range(5)]
+    found = [level_settings(i, **base, max_filters=None) for i in range(5)]
     assert [s.filters for s in found] == [16, 32, 64, 128, 256]
     assert [s.kernel for s in found] == [7, 5, 3, 3, 3]
     assert [s.dilation for s in found] == [3, 2, 1, 1, 1]
@@ -180,7 +180,7 @@ def test_equal_models_are_equal_files(tmp_path: Path):
 
 def test_one_step_lowers_the_loss():
     model = build(size=16, levels=2, filters=4, dropout=0, input_scale=1 / 255)
-    model.compile(keras.optimizers.SGD(0.05), make_loss("ce_dice"), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.05), loss_of("ce_dice"), jit_compile=False)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 16, 16, 3), np.uint8)
     labels = (images[..., 0] // 52).clip(0, 5)

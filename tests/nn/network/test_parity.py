@@ -1,4 +1,4 @@
-"""Our FlexUNet is the seed's, layer for layer and in what it computes."""
+"""Our FlexUNet is the reference project's, layer for layer and in what it computes."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.nn.seed_reference import (
     run,
 )
 
-# with the parameters that `count_params` of tf.keras 2.15 gives for the seed's construction
+# with the parameters that `count_params` of tf.keras 2.15 gives for the reference construction
 PUBLISHED = [
     (Settings(levels=1, filters=4), 290),
     (Settings(levels=2, filters=4, dropout=0.0), 1_742),
@@ -64,7 +64,7 @@ PUBLISHED = [
         Settings(levels=8, filters=2, kernel=15, dilation=5, normalization=True, size=128),
         2_562_822,
     ),
-    (Settings(levels=8, filters=16, kernel=7, size=512), 124_557_126),  # the seed's own
+    (Settings(levels=8, filters=16, kernel=7, size=512), 124_557_126),  # config/seed.yaml
 ]
 
 
@@ -75,7 +75,7 @@ def without_memory(settings: Settings) -> keras.Model:
 
 
 def described(layer: keras.Layer) -> Layer:
-    """A Keras layer in the words of the reference."""
+    """A Keras layer in the terms of the reference."""
     config: dict[str, Any] = layer.get_config()
     kind = type(layer).__name__
     return Layer(
@@ -93,7 +93,7 @@ def described(layer: keras.Layer) -> Layer:
 )
 def test_every_layer_is_the_seeds(settings, count):
     model = without_memory(settings)
-    # we leave out a dropout of nothing, which the seed keeps
+    # the reference has dropout layers of rate 0, which we leave out
     expected = [x for x in construction(settings) if x.kind != "Dropout" or x.rate > 0]
     found = [described(x) for x in model.layers if not isinstance(x, keras.layers.InputLayer)]
     assert found == expected

@@ -9,27 +9,36 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mbhseg.config.defaults import defaults
 from mbhseg.errors import InputError
 from mbhseg.files import read_table
 from mbhseg.imaging.display import network_input, resize_labels, to_display
 from mbhseg.imaging.masks import read_mask
-from mbhseg.imaging.nifti import load_labels, save_nifti, voxel_ml
-from mbhseg.imaging.png import read_grey
-from mbhseg.imaging.windows import Window
+from mbhseg.imaging.nifti import load_labels, voxel_ml
+from mbhseg.imaging.overlays import overlay
+from mbhseg.imaging.png import read_grey, read_image
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inference.predictor import Predictor
-from mbhseg.predictions.writing import read_masks
 from mbhseg.scans.discovery import FoundScan, find
-from mbhseg.scans.outputs import Wanted
 from mbhseg.scans.pipeline import Settings, predict_scans
 from mbhseg.scans.scan import Scan, image_of
 from tests.dicoms import write_series
 from tests.heads import blocks, head, reading
 from tests.unit.imaging.test_geometry import ORIENTATIONS
+from tests.volumes import save_nifti
 
 WINDOW = Window("seed", 127.5, 255.0)
 SIZE = 64
-LABELS_ONLY = Settings(wanted=Wanted(pictures=False, mosaics=False))
+BARE = dict.fromkeys(("overlays", "mosaics", "probabilities", "report"), False)
 AFFINE = np.array([[-0.5, 0, 0, 12], [0, 0.5, 0, 9], [0, 0, 5, -30], [0, 0, 0, 1.0]])
+
+
+def settings_of(**inference) -> Settings:
+    """The default config's settings but for these keys of `inference`."""
+    return Settings.of(defaults()["inference"] | inference, None)
+
+
+LABELS_ONLY = settings_of(**BARE)
 
 
 def predictor(size=SIZE, network=reading, **options) -> Predictor:
@@ -153,8 +162,8 @@ def results(tmp_path):
     np.save(tmp_path / "in" / "a.npy", head(labels))
     grey = np.ascontiguousarray(to_display(head(labels)[:, :, 2]).clip(0, 255).astype(np.uint8))
     cv2.imwrite(str(tmp_path / "in" / "p.png"), grey)
-    wanted = Wanted(animations=True, probabilities=True, entropy=True)
-    predict([tmp_path / "in"], tmp_path / "out", Settings(wanted=wanted))
+    settings = settings_of(animations=True, probabilities=True, entropy=True, report=False)
+    predict([tmp_path / "in"], tmp_path / "out", settings)
     return tmp_path / "out", labels
 
 
@@ -170,9 +179,14 @@ def test_pictures_and_volumes_of_everything(results):
         *(f"animations/{name}.gif" for name in "avp"),
     }
     volume, _ = load_labels(out / "v.nii.gz")
-    np.testing.assert_array_equal(read_masks(out, "v", 64), volume)
+    for z in range(64):
+        mask = read_mask(out / f"png/masks/v_{z:03d}.png")
+        np.testing.assert_array_equal(mask, to_display(volume[:, :, z]))
     np.testing.assert_array_equal(np.load(out / "a.npy"), labels)
     np.testing.assert_array_equal(read_mask(out / "png/masks/p.png"), to_display(labels[:, :, 2]))
+    grey, mask = to_grey(head(labels), WINDOW), np.ascontiguousarray(to_display(labels[:, :, 2]))
+    picture = overlay(np.ascontiguousarray(to_display(grey[:, :, 2])), mask)  # the model's window
+    np.testing.assert_array_equal(read_image(out / "png/overlays/a_002.png"), picture)
     probabilities = nib.load(out / "probabilities" / "v.nii.gz").get_fdata()
     np.testing.assert_array_equal(probabilities[..., 1] > 0.99, volume == 2)
     entropy = nib.load(out / "entropy" / "v.nii.gz")
@@ -203,7 +217,7 @@ def hesitant(images: np.ndarray) -> np.ndarray:
 
 def test_doubt_is_told(tmp_path):
     save_nifti(tmp_path / "s.nii.gz", nib.Nifti1Image(head(blocks((64, 64, 4))), AFFINE))
-    settings = Settings(wanted=Wanted(False, False, entropy=True), low_confidence=0.51)
+    settings = settings_of(**BARE | {"entropy": True, "low_confidence": 0.51})
     model = predictor(network=hesitant)
     table, _ = predict([tmp_path / "s.nii.gz"], tmp_path / "out", settings, model)
     drawn = table[table["voxels"] > 0]
@@ -298,7 +312,7 @@ def test_a_large_field_of_view_is_tiled(tmp_path):
     scan = image_of(head(labels), AFFINE)
     save_nifti(tmp_path / "s.nii.gz", scan)
     for fit, exact in (("tile", True), ("auto", True), ("resize", False)):
-        settings = Settings(wanted=Wanted(False, False), fit=fit)
+        settings = settings_of(**BARE, fit=fit)
         predict([tmp_path / "s.nii.gz"], tmp_path / fit, settings, predictor(field_mm=32.0))
         found, _ = load_labels(tmp_path / fit / "s.nii.gz")
         assert np.array_equal(found, labels) == exact

@@ -60,5 +60,5 @@ def test_a_training_on_two_devices_is_resumed_to_the_same_weights(repo, tmp_path
 
 
 def test_more_gpus_than_there_are_is_told():
-    with pytest.raises(InputError, match=r"training\.gpus: asks for 9 and TensorFlow sees 0 here"):
+    with pytest.raises(InputError, match=r"^training\.gpus: .*\b9\b.*\b0\b"):
         device.scope(9)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 
 import keras
@@ -21,10 +20,10 @@ from mbhseg.nn.network.saving import load_model
 from mbhseg.nn.openvino import compiled, translated
 from mbhseg.nn.training.callbacks import WriteHistory
 from mbhseg.nn.training.fit import TrainOutputs
-from mbhseg.nn.training.losses import make_loss
 from mbhseg.nn.training.pictures import draw_curves
 from mbhseg.nn.training.train import train
 from mbhseg.provenance.environment import git_state
+from tests.nn.conftest import loss_of, network, training
 
 SIZE = 32
 AUGMENTED = {
@@ -135,7 +134,7 @@ def test_run_json_describes_the_run(record, run):
     assert record["input"]["windows"] == [{"name": "seed", "level": 127.5, "width": 255.0}] * 3
     assert record["classes"] == ["background", *KEYS]
     assert record["network"]["levels"] == 2
-    assert record["training"]["optimizer"]["name"] == "adamw"  # the whole recipe, defaults too
+    assert record["training"]["optimizer"]["name"] == "adamw"  # the whole recipe
     assert record["parameters"] == load_model(run.model).count_params()
     assert record["data"]["train_slices"] == 12
     assert record["data"]["valid_slices"] == 6
@@ -170,7 +169,7 @@ def test_saved_weights_are_the_best_epochs(train_toy, toy, record, run):
     images = np.stack([read_image(root / name) for name in valid["image"]])
     labels = np.stack([read_mask(root / name) for name in valid["mask"]])
     parts = [(images[i : i + 4], labels[i : i + 4]) for i in (0, 4)]
-    loss = make_loss("ce_dice")
+    loss = loss_of("ce_dice")
     found = [float(loss(y, model.predict_on_batch(x))) * len(x) for x, y in parts]
     assert sum(found) / len(images) == pytest.approx(losses.min(), rel=1e-4)
 
@@ -250,7 +249,7 @@ def test_validation_stays_on_the_consensus(train_toy, toy, toy_raters):
     valid = table[table["subset"] == "valid"]
     images = np.stack([read_image(root / name) for name in valid["image"]])
     labels = np.stack([read_mask(root / name) for name in valid["mask"]])
-    model, loss = load_model(outputs.model), make_loss("ce_dice")
+    model, loss = load_model(outputs.model), loss_of("ce_dice")
     parts = [(images[i : i + 4], labels[i : i + 4]) for i in (0, 4)]
     found = [float(loss(y, model.predict_on_batch(x))) * len(x) for x, y in parts]
     expected = read_table(outputs.history)["val_loss"][0]
@@ -258,7 +257,7 @@ def test_validation_stays_on_the_consensus(train_toy, toy, toy_raters):
 
 
 def test_raters_targets_without_raters_are_refused(train_toy):
-    with pytest.raises(InputError, match=r"training\.targets: soft needs the raters' own masks"):
+    with pytest.raises(InputError, match=r"^training\.targets: soft .*raters"):
         train_toy(targets="soft")
 
 
@@ -277,11 +276,8 @@ def test_early_stopping_and_plateau(train_toy):
     assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0]
 
 
-def test_summary_and_progress(train_toy, caplog, capsys):
-    with caplog.at_level(logging.INFO):
-        train_toy(epochs=2, summary=True, previews={"slices": 0})
-    assert "bridge_conv1" in caplog.text
-    assert "Total params" in caplog.text
+def test_progress(train_toy, capsys):
+    train_toy(epochs=2, previews={"slices": 0})
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2
     for word in ("epoch 2/2", "loss", "val_dice", "images/s", "ETA 0 s"):
@@ -294,8 +290,8 @@ def test_cache_is_kept_where_asked(toy, tmp_path):
     train(
         slices=table,
         root=root,
-        network={"levels": 1, "filters": 2},
-        training={"epochs": 1, "batch": 6, "previews": {"slices": 0}},
+        network=network(levels=1, filters=2),
+        training=training(epochs=1, batch=6, previews={"slices": 0}),
         input={"size": SIZE, "windows": [{"name": "seed", "level": 127.5, "width": 255.0}]},
         identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
         outputs=TrainOutputs.within(folder),
@@ -315,12 +311,12 @@ def test_cache_is_kept_where_asked(toy, tmp_path):
 @pytest.mark.parametrize("subset", ["train", "valid"])
 def test_empty_subset_is_refused(toy, tmp_path, subset):
     table: pd.DataFrame = toy[0]
-    with pytest.raises(InputError, match=f"subset {subset} of toy-f0-s1: has no slices"):
+    with pytest.raises(InputError, match=f"subset {subset} of toy-f0-s1: .*no slices"):
         train(
             slices=table[table["subset"] != subset],
             root=toy[1],
-            network={},
-            training={},
+            network=network(),
+            training=training(),
             input={"size": SIZE, "windows": []},
             identity={"run": "toy-f0-s1", "experiment": "toy", "fold": 0, "seed": 1},
             outputs=TrainOutputs.within(tmp_path),
@@ -342,5 +338,5 @@ def test_starts_from_a_trained_model(train_toy):
     before, after = (load_model(o.model).get_weights() for o in (first, again))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    with pytest.raises(InputError, match="Start from a model of the same network"):
+    with pytest.raises(InputError, match=r"model\.keras: .* parameters .*same network"):
         train_toy(epochs=1, start_from=str(first.model), network={"filters": 4})

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from mbhseg.nn.feed.store import SliceStore, open_store
-from mbhseg.nn.training.losses import make_loss
 from mbhseg.nn.training.pictures import choose_previews
 from mbhseg.nn.training.validation import case_dice, class_counts, validate
+from tests.nn.conftest import loss_of
 
 
 def test_class_counts():
@@ -51,8 +51,8 @@ def test_scores_of_a_known_prediction(toy, tmp_path):
     table, root = toy
     store = open_store(table, root, 32, tmp_path)
     indices = store.subset("valid")
-    reader, loss = Reader(), make_loss("cross_entropy")
-    found = validate(reader, loss, store, indices, 4, keep=[int(indices[3])])
+    reader, loss = Reader(), loss_of("cross_entropy")
+    found = validate(reader, loss, store, indices, 4, None, keep=[int(indices[3])])
     wanted = np.array(store.labels[indices])
     predicted = reader.predict_on_batch(store.images[indices])
     p = np.take_along_axis(predicted, wanted[..., None].astype(int), axis=-1)
@@ -71,14 +71,14 @@ def test_scores_of_a_known_prediction(toy, tmp_path):
 
 def test_scores_do_not_depend_on_the_batch(toy, tmp_path):
     store = open_store(*toy, 32, tmp_path)
-    loss = make_loss("cross_entropy")
-    one, other = (validate(Reader(), loss, store, store.subset("valid"), b) for b in (1, 5))
+    loss = loss_of("cross_entropy")
+    one, other = (validate(Reader(), loss, store, store.subset("valid"), b, None) for b in (1, 5))
     assert one.scores == pytest.approx(other.scores, rel=1e-5)
 
 
 def test_no_slices_give_no_scores(toy, tmp_path):
     store = open_store(*toy, 32, tmp_path)
-    found = validate(Reader(), make_loss("dice"), store, store.subset("nothing"), 4)
+    found = validate(Reader(), loss_of("dice"), store, store.subset("nothing"), 4, None)
     assert all(np.isnan(value) for value in found.scores.values())
 
 

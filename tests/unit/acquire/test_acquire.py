@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -191,7 +192,7 @@ def test_the_archive_made_again_fetches_nothing(
 ) -> None:
     fetch(out)
     before = hub.sent
-    out.archive.unlink()  # as the engine does before it runs a rule again
+    out.archive.unlink()  # as Snakemake does before it runs a rule again
     fetch(out, sha256=SHA256)
     assert digest(out.archive) == SHA256
     assert hub.sent == before
@@ -226,7 +227,7 @@ def test_offline_takes_what_is_here_and_names_what_is_not(
 ) -> None:
     part = fetch_part(hub, out)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="not here yet, and HF_HUB_OFFLINE forbids"):
+    with pytest.raises(InputError, match=r"scans\.zip.*not here.*HF_HUB_OFFLINE"):
         fetch(out)
     assert download_of(out).stat().st_size >= part - PIECE
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -272,7 +273,7 @@ def test_a_spoilt_download_is_noticed_and_mended(
         "journal": part - 6 * PIECE,
     }
     assert kept >= least.get(spoilt, -2)
-    assert ("fetched anew" in caplog.text) == (spoilt in ("data", "end", "no data"))
+    assert ("bad from byte" in caplog.text) == (spoilt in ("data", "end", "no data"))
 
 
 def test_a_file_that_changed_meanwhile_is_not_spliced(
@@ -303,7 +304,7 @@ def test_a_second_process_keeps_off(hub: HubServer, commit: str, out: AcquireOut
     first = start(hub, out)
     while hub.sent < 100_000:
         time.sleep(0.001)
-    with pytest.raises(InputError, match="another process is fetching it"):
+    with pytest.raises(InputError, match=r"archive\.zip\.download.*another process"):
         fetch(out)
     hub.rate = None
     first.join()
@@ -313,7 +314,7 @@ def test_a_second_process_keeps_off(hub: HubServer, commit: str, out: AcquireOut
 def test_a_wrong_sha256_is_told_before_anything_is_fetched(
     hub: HubServer, commit: str, out: AcquireOutputs
 ) -> None:
-    with pytest.raises(InputError, match=f"its sha256 is {SHA256}, expected {'0' * 64}"):
+    with pytest.raises(InputError, match=f"sha256.*{SHA256}.*{'0' * 64}"):
         fetch(out, sha256="0" * 64)
     assert hub.sent == 0
     assert not out.archive.exists()
@@ -323,7 +324,7 @@ def test_bytes_changed_on_the_way_are_refused_and_not_kept(
     hub: HubServer, commit: str, out: AcquireOutputs
 ) -> None:
     hub.faults.append(Fault("storage", times=10**6, flip=SIZE // 3))
-    with pytest.raises(InputError, match="The transfer is at fault; run again"):
+    with pytest.raises(InputError, match=r"scans\.zip.*sha256.*transfer"):
         fetch(out)
     assert not list(out.archive.parent.iterdir())
     hub.faults.clear()
@@ -337,7 +338,7 @@ def test_a_file_without_a_digest_of_the_hub_is_held_against_the_given_one(
     hub.put(REPO, FILE, DATA[:5000], lfs=False)
     fetch(out)
     assert "no sha256 to compare with" in caplog.text
-    with pytest.raises(InputError, match=r"Check huggingface\.sha256"):
+    with pytest.raises(InputError, match=r"sha256.*huggingface\.sha256"):
         fetch(out, sha256=SHA256)
     assert not out.archive.exists()
     fetch(out, sha256=hashlib.sha256(DATA[:5000]).hexdigest())
@@ -362,7 +363,7 @@ def test_a_hub_that_fails_for_good_leaves_what_came(
 ) -> None:
     part = fetch_part(hub, out)
     hub.faults.append(Fault("storage", times=10**6, status=500))
-    with pytest.raises(InputError, match=r"the hub answers 500\. .*goes on where this stopped"):
+    with pytest.raises(InputError, match=r"scans\.zip.*500.*resumes"):
         fetch(out)
     assert not out.archive.exists()
     assert not out.source.exists()
@@ -375,7 +376,8 @@ def test_a_full_disk_is_one_line_and_what_came_is_used(
     child = start(hub, out, room=SIZE // 2)
     child.join()
     line = (out.archive.parent / "error.txt").read_text()
-    assert "cannot be written (File too large). Free some space and run again" in line
+    assert "archive.zip.download" in line
+    assert "File too large" in line
     assert not out.archive.exists()
     fetch(out)
     assert digest(out.archive) == SHA256
@@ -405,7 +407,7 @@ except InputError as error:
     done = subprocess.run(command, capture_output=True, text=True, env=_plain_environment())
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"cannot mount a small disk here: {done.stderr.strip()}")
-    assert "needs 4.0 MB more, and the disk has 2.1 MB left. Free some space" in done.stdout
+    assert re.search(r"archive\.zip\.download.*4\.0 MB.*2\.1 MB", done.stdout)
     assert hub.sent == 0
 
 
@@ -498,7 +500,7 @@ def test_the_hub_must_agree_with_the_digest_of_the_whole(
 ) -> None:
     whole = zip_of(case_members(4))
     hub.put(REPO, FILE, whole)
-    with pytest.raises(InputError, match=r"Check huggingface\.sha256"):
+    with pytest.raises(InputError, match=r"sha256.*huggingface\.sha256"):
         fetch(out, sha256="0" * 64, limit=1)
     fetch(out, sha256=hashlib.sha256(whole).hexdigest(), limit=1)
     assert len(members_of(out.archive)) == 3
@@ -510,7 +512,7 @@ def test_spoilt_members_are_refused_and_not_kept(hub: HubServer, out: AcquireOut
     hub.put(REPO, FILE, whole)
     inside = whole.index(members["top/ID_00000000_ID_0000000000/image.nii.gz"]) + 100
     hub.faults.append(Fault("storage", times=10**6, flip=inside))
-    with pytest.raises(InputError, match=r"does not fit its checksum\. Run again"):
+    with pytest.raises(InputError, match=r"image\.nii\.gz.*checksum"):
         fetch(out, limit=1)
     assert not list(out.archive.parent.iterdir())
     hub.faults.clear()
@@ -523,7 +525,7 @@ def test_a_failing_hub_is_not_taken_for_a_bad_zip(
 ) -> None:
     hub.put(REPO, FILE, zip_of(case_members(3)))
     hub.faults.append(Fault("storage", times=10**6, status=500))
-    with pytest.raises(InputError, match="the hub answers 500"):
+    with pytest.raises(InputError, match=r"scans\.zip.*500"):
         fetch(out, limit=1)
 
 
@@ -584,10 +586,10 @@ def test_without_links_it_is_another_name_or_a_copy(
 @pytest.mark.parametrize(
     ("content", "sha256", "line"),
     [
-        (None, None, "no such file. Correct archive.path"),
-        (b"<html>", None, "is no zip, or one cut short"),
-        (zip_of(case_members(1))[:-30], None, "is no zip, or one cut short"),
-        (zip_of(case_members(1)), "0" * 64, f"expected {'0' * 64}. Get the right zip"),
+        (None, None, r"mine\.zip.*no such file.*archive\.path"),
+        (b"<html>", None, r"mine\.zip.*cut short"),
+        (zip_of(case_members(1))[:-30], None, r"mine\.zip.*cut short"),
+        (zip_of(case_members(1)), "0" * 64, rf"mine\.zip.*sha256.*{'0' * 64}"),
     ],
 )
 def test_an_archive_that_will_not_do(
@@ -603,7 +605,7 @@ def test_an_archive_that_will_not_do(
 def test_the_result_is_not_its_own_source(out: AcquireOutputs) -> None:
     out.archive.parent.mkdir()
     out.archive.write_bytes(zip_of(case_members(1)))
-    with pytest.raises(InputError, match="is where the result goes"):
+    with pytest.raises(InputError, match=r"archive\.zip: .*result"):
         from_archive(out.archive, None, out)
     assert out.archive.exists()
 

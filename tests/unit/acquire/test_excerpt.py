@@ -135,16 +135,16 @@ def corrupted(what: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"", "not a readable zip"),
-        (b"<html>", "not a readable zip"),
-        (bytes(100_000), "not a readable zip"),
-        (zip_of(case_members(3))[:-40], "not a readable zip"),
-        (corrupted("signature"), "not a readable zip"),
-        (corrupted("version"), "not a readable zip"),
-        (corrupted("offset"), "lies outside the zip. Set limit_cases to null"),
-        (corrupted("twice"), "two members share their bytes. Set limit_cases to null"),
-        (zip_of({"notes.txt": b"none"}), "holds no case folders. Check huggingface.filename"),
-        (zip_of({}), "holds no case folders"),
+        (b"", r"scans\.zip.*not a readable zip"),
+        (b"<html>", r"scans\.zip.*not a readable zip"),
+        (bytes(100_000), r"scans\.zip.*not a readable zip"),
+        (zip_of(case_members(3))[:-40], r"scans\.zip.*not a readable zip"),
+        (corrupted("signature"), r"scans\.zip.*not a readable zip"),
+        (corrupted("version"), r"scans\.zip.*not a readable zip"),
+        (corrupted("offset"), r"image\.nii\.gz.*outside.*limit_cases"),
+        (corrupted("twice"), r"scans\.zip.*share.*limit_cases"),
+        (zip_of({"notes.txt": b"none"}), r"scans\.zip.*no case.*huggingface\.filename"),
+        (zip_of({}), "no case"),
     ],
 )
 def test_no_zip_to_choose_from(content: bytes, line: str) -> None:
@@ -156,7 +156,7 @@ def test_names_beyond_ascii_must_be_utf8(tmp_path: Path) -> None:
     name = "tö/ID_0a_ID_0b/image.nii.gz"
     assert members_of(cut(zip_of({name: b"x"}), 1, tmp_path / "few.zip")) == {name: b"x"}
     whole = zip_of({"topp/ID_0a_ID_0b/image.nii.gz": b"x"})
-    with pytest.raises(InputError, match="is no UTF-8 name"):
+    with pytest.raises(InputError, match=r"ID_0a_ID_0b/image\.nii\.gz.*UTF-8"):
         first_cases(io.BytesIO(whole.replace(b"topp", "tö".encode() + b"p")), "scans.zip", 1)
 
 
@@ -165,7 +165,7 @@ def test_a_member_with_wrong_bytes(tmp_path: Path, method: int) -> None:
     name = "top/ID_0a_ID_0b/image.nii.gz"
     whole = bytearray(zip_of({name: b"scan" * 1000}, method))
     whole[whole.index(name.encode()) + len(name) + 2] ^= 255
-    with pytest.raises(InputError, match=r"does not fit its checksum|holds a bad member"):
+    with pytest.raises(InputError, match=r"image\.nii\.gz.*checksum|few\.zip.*bad member"):
         cut(bytes(whole), 1, tmp_path / "few.zip")
 
 
@@ -173,11 +173,11 @@ def test_an_encrypted_member(tmp_path: Path) -> None:
     whole = bytearray(zip_of({"top/ID_0a_ID_0b/image.nii.gz": b"scan" * 10}))
     for flags in (6, whole.index(b"PK\1\2") + 8):
         whole[flags] |= 1
-    with pytest.raises(InputError, match=r"holds a bad member .*encrypted"):
+    with pytest.raises(InputError, match=r"few\.zip.*bad member .*encrypted"):
         cut(bytes(whole), 1, tmp_path / "few.zip")
 
 
 def test_a_member_that_ends_like_a_zip(tmp_path: Path) -> None:
     inner = zip_of({"a.txt": b"a"})
-    with pytest.raises(InputError, match="its last member ends like a zip"):
+    with pytest.raises(InputError, match=r"few\.zip.*last member"):
         cut(zip_of({"top/ID_0a_ID_0b/inner.zip": inner}), 1, tmp_path / "few.zip")

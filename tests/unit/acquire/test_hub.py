@@ -1,6 +1,7 @@
 """The hub's client at work against a hub on loopback: what is found, and every refusal."""
 
 import logging
+import re
 import types
 from collections.abc import Iterator
 
@@ -104,11 +105,11 @@ def test_the_token_goes_to_the_hub_and_not_to_its_storage(
 @pytest.mark.parametrize(
     ("asked", "problem", "cure"),
     [
-        ({"repo": "owner/none"}, "no such repository, or a private one", "huggingface.repo"),
-        ({"repo": "a/b/c"}, "is no name of a file on the hub", "owner/name"),
+        ({"repo": "owner/none"}, "no such repository", "huggingface.repo"),
+        ({"repo": "a/b/c"}, "name", "owner/name"),
         ({"revision": "v9"}, "no such revision", "huggingface.revision"),
-        ({"filename": "b.zip"}, "no such file at this revision", "huggingface.filename"),
-        ({"filename": "data"}, "no such file at this revision", "huggingface.filename"),
+        ({"filename": "b.zip"}, "no such file", "huggingface.filename"),
+        ({"filename": "data"}, "no such file", "huggingface.filename"),
     ],
 )
 def test_what_is_not_there(
@@ -125,13 +126,13 @@ def test_a_missing_repository_with_a_valid_token(
 ) -> None:
     hub.tokens.add("hf_mine")
     monkeypatch.setenv("HF_TOKEN", "hf_mine")
-    assert "no such repository, or a private one (404)" in refusal(repo="owner/none")
+    assert re.search(r"owner/none.*no such repository.*404", refusal(repo="owner/none"))
 
 
 def test_a_wrong_token(hub: HubServer, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_stale")
     line = refusal()
-    assert "the hub refuses the token (401)" in line
+    assert re.search(r"token.*401", line)
     assert "HF_TOKEN" in line
     assert "hf_stale" not in line
 
@@ -144,18 +145,18 @@ def test_a_gated_repository(
     if token:
         hub.tokens.add(token)
         monkeypatch.setenv("HF_TOKEN", token)
-    assert "gated. Accept its terms on its page, and set HF_TOKEN" in refusal()
+    assert re.search(r"gated.*terms.*HF_TOKEN", refusal())
 
 
 @pytest.mark.parametrize(
     ("status", "line"),
-    [(403, "the token may not read it (403)"), (418, "the hub answers 418")],
+    [(403, r"token.*403"), (418, r"hub.*418")],
 )
 def test_other_refusals_are_told_at_once(
     hub: HubServer, commit: str, pauses: list[float], status: int, line: str
 ) -> None:
     hub.faults.append(Fault("head", status=status))
-    assert line in refusal()
+    assert re.search(line, refusal())
     assert pauses == []
 
 
@@ -176,7 +177,7 @@ def test_a_server_error_that_stays(
     hub: HubServer, commit: str, pauses: list[float], place: str
 ) -> None:
     hub.faults.append(Fault(place, times=99, status=502))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"the hub answers 502.*goes on where this stopped"):
+    with pytest.raises(InputError, match=r"owner/scans/.*502.*resumes"):
         Hub().read(find(), 0, 10)
     assert len(pauses) >= 4
 
@@ -194,7 +195,7 @@ def test_a_pause_that_the_hub_asks_for_is_made(
 
 def test_too_many_requests_for_good(hub: HubServer, commit: str, pauses: list[float]) -> None:
     hub.faults.append(Fault("head", times=99, status=429))
-    assert "too many requests to the hub (429). Wait some minutes" in refusal()
+    assert re.search(r"too many requests.*429", refusal())
 
 
 def test_a_pause_of_hours_is_not_made(hub: HubServer, commit: str, pauses: list[float]) -> None:
@@ -224,28 +225,28 @@ def test_a_server_that_does_not_answer_is_given_up(
 def test_no_hub_there(hub: HubServer, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     point_client_at("http://127.0.0.1:9", monkeypatch.setattr)
     line = refusal()
-    assert "the hub cannot be reached" in line
+    assert "cannot be reached" in line
     assert "HF_ENDPOINT" in line
     assert pauses == [1, 2, 4, 8]
 
 
 def test_something_else_answers(hub: HubServer, commit: str) -> None:
     hub.faults.append(Fault("head", status=204))
-    assert "the answer is not the hub's. Check HF_ENDPOINT" in refusal()
+    assert re.search(r"not the hub's.*HF_ENDPOINT", refusal())
 
 
 def test_offline(hub: HubServer, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "not here yet, and HF_HUB_OFFLINE forbids to fetch it" in refusal()
+    assert re.search(r"not here.*HF_HUB_OFFLINE", refusal())
     assert hub.requests == []
 
 
 def test_an_answer_without_regard_to_the_range(hub: HubServer, commit: str) -> None:
     remote = find()
     hub.faults.append(Fault("storage", times=9, whole=True))
-    with pytest.raises(InputError, match="ignores Range requests"):
+    with pytest.raises(InputError, match=r"owner/scans/.*Range"):
         Hub().demand_ranges(remote)
-    with pytest.raises(InputError, match="ignores Range requests"):
+    with pytest.raises(InputError, match=r"owner/scans/.*Range"):
         Hub().read(remote, 10, 20)
     hub.faults.clear()
     Hub().demand_ranges(remote)
@@ -284,13 +285,13 @@ def test_neither_token_nor_signed_addresses_are_logged(
 
 def test_an_answer_that_is_no_json(hub: HubServer, commit: str) -> None:
     hub.faults.append(Fault("info", status=200, times=9))
-    assert "the answer is not the hub's" in refusal()
+    assert "not the hub's" in refusal()
 
 
 def test_a_disabled_repository(hub: HubServer, commit: str) -> None:
     reason = {"X-Error-Message": "Access to this resource is disabled."}
     hub.faults.append(Fault("head", status=403, headers=reason))
-    assert "the hub has disabled the repository" in refusal()
+    assert "disabled" in refusal()
 
 
 def test_an_endpoint_that_is_no_address(

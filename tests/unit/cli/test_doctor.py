@@ -28,6 +28,8 @@ STRICT = '{"get": {"channel_priority": "strict"}}'
         (doctor.gpu("NVIDIA A", ""), PROBLEM, "TensorFlow sees no GPU. Install its CUDA"),
         (doctor.gpu(None, ""), NOTE, "no GPU"),
         (doctor.gpu("NVIDIA A", None), NOTE, "no TensorFlow"),
+        (doctor.gpu("NVIDIA A", None, checkout=False), NOTE, "pip install 'mbhseg[nn]'"),
+        (doctor.gpu("NVIDIA A", "", checkout=False), PROBLEM, "'tensorflow[and-cuda]'"),
         (doctor.conda("conda 24.11.0", STRICT)[0], OK, "conda 24.11.0"),
         (doctor.conda("conda 24.7.0", STRICT)[0], PROBLEM, "needs 24.7.1. conda update"),
         (doctor.conda("conda 25.1.0", STRICT)[1], OK, "strict"),
@@ -35,7 +37,7 @@ STRICT = '{"get": {"channel_priority": "strict"}}'
         (doctor.conda("conda 25.1.0", "?")[1], NOTE, "is unknown"),
         (doctor.conda(None, None)[0], NOTE, "no conda"),
         (doctor.slurm("main*\ngpu", "")[0], OK, "partitions main* gpu"),
-        (doctor.slurm("main*", None)[1], NOTE, "without accounting. Take the comment sign"),
+        (doctor.slurm("main*", None)[1], NOTE, "without accounting. Uncomment"),
     ],
 )
 def test_judgements(finding, level, words):
@@ -58,6 +60,15 @@ def test_this_machine_is_examined(repo, tmp_path):
     found = doctor.examine(tmp_path, repo, without_tensorflow)
     assert found[0].level == OK
     assert not any("cannot" in finding.what for finding in found)
+
+
+def test_a_machine_is_examined_without_a_checkout(tmp_path):
+    answers = {"nvidia-smi": None, "conda": None, "sinfo": None, "sacct": None}
+    found = doctor.examine(tmp_path, tmp_path, lambda words: answers.get(words[0], ""))
+    text = "\n".join(map(str, found))
+    assert "no requirements.lock to compare with: " in text
+    assert "make demo installs" not in text  # there is no Makefile
+    assert not [finding for finding in found if finding.level == PROBLEM]
 
 
 def test_a_command_that_is_not_there_or_fails_has_no_answer():

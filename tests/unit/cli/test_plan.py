@@ -3,13 +3,17 @@
 import pytest
 
 from mbhseg.cli.plan import Job, before, makespan, parse, recorded, report, why
+from mbhseg.errors import InputError
 
 DRY = """\
 Building DAG of jobs...
 Job stats:
 job        count
 -------  -------
+split          1
 train          1
+all            1
+total          3
 
 [Wed Nov 25 13:23:29 2026]
 rule split:
@@ -52,6 +56,19 @@ def test_jobs_are_read_from_the_dry_run():
     assert why(split, []) == ["settings changed: seed 1 -> 99"]
     assert why(train, ["split"]) == ["not made yet", "follows split"]
     assert parse("Building DAG of jobs...\nNothing to be done.\n") == []
+
+
+def test_jobs_of_a_group_are_read_as_well():
+    """As with profiles/slurm: they are indented."""
+    grouped = DRY.replace("\n", "\n    ").replace("    total", "total")
+    grouped = grouped.replace("    Shell command", "Shell command").replace("    \n", "\n")
+    assert parse(grouped) == parse(DRY)
+
+
+@pytest.mark.parametrize("text", [DRY.replace("rule split:", "job split:"), "Building DAG\n"])
+def test_jobs_that_cannot_be_read_are_not_left_out_silently(text):
+    with pytest.raises(InputError, match=r"dry-run: prints \d of \d jobs"):
+        parse(text)
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,19 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         ),
         ("slices.channels", ["brain", "bone"], "slices.channels names 2 windows"),
         ("slices.size", 500, "slices.size 500 is not divisible by"),
-        ("training.gpus", 3, "training.batch 8 of experiment flexunet is no multiple of"),
+        (
+            "training.gpus",
+            3,
+            "flexunet is not a multiple of training.gpus, 3",
+        ),
         ("build.folds", [5], "fold 5 is not below split.folds, 5"),
         ("build.datasets", ["mbhseg24"], "mbhseg24 is not defined. Did you mean mbhseg25?"),
         ("build.experiments", ["flexnet"], "flexnet is not defined. Did you mean flexunet?"),
-        ("raters.rater", 3, "raters.rater names the one rater"),
+        ("raters.rater", 3, "raters.rater"),
         ("training.targets", "softly", "training.targets is 'softly'. Did you mean soft?"),
         ("training.deep_supervision", 5, "5 of experiment flexunet is above network.levels - 2, 4"),
-        ("raters.method", "rater", "raters.rater names the one rater"),
-        ("split.by", "slice", "Set split.folds to 1"),
+        ("raters.method", "rater", "raters.rater"),
+        ("split.by", "slice", "split.folds: 1"),
         ("datasets.mbhseg25.archive", {"path": "a.zip"}, "exactly one source"),
         ("datasets.mbhseg25.huggingface", None, "has none"),
         ("datasets.phantom.models_of", "mbhseg52", "not defined. Did you mean mbhseg25?"),
@@ -86,13 +90,30 @@ def test_the_presets_are_valid(default, schemas, repo, preset):
         (
             "experiments.flexunet",
             {"weights": "best_model.h5", "training": {"epochs": 3}},
-            "experiments.flexunet has weights, so it trains nothing, and training",
+            "experiments.flexunet has weights",
         ),
     ],
 )
 def test_a_fault_names_its_key_and_the_remedy(default, schemas, path, value, words):
     with pytest.raises(settings.ConfigError, match=re.escape(words)):
         settings.check(changed(default, path, value), schemas)
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("slices.seed", "bleeding_plus"),
+        ("training.summary", "results/summaries/"),
+        ("experiments.flexunet", "results/summaries/"),
+    ],
+)
+def test_a_key_of_an_older_config_says_what_to_do(default, schemas, path, instead):
+    value = {"training": {"summary": True}} if path.startswith("experiments") else True
+    with pytest.raises(
+        settings.ConfigError, match=rf"{path}.* is gone\. Remove.*{instead}"
+    ) as told:
+        settings.check(changed(default, path, value), schemas)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_raters_as_targets_need_their_masks(default, schemas):
@@ -168,6 +189,14 @@ def test_one_window_makes_grey(default):
     assert grey == [{"name": "seed", "level": 127.5, "width": 255}] * 3
 
 
+def test_pictures_are_shown_in_the_brain_window_or_the_first_of_the_channels(default):
+    brain = {"name": "brain", "level": 40, "width": 80}
+    assert experiments.display_window(default) == brain
+    own = {"bone": {"level": 600, "width": 2800}, "own": {"level": 50, "width": 90}}
+    config = {**default, "windows": own, "slices": {**default["slices"], "channels": ["own"]}}
+    assert experiments.display_window(config) == {"name": "own", "level": 50, "width": 90}
+
+
 def leaves(node, path=()):
     for key, value in node.get("properties", {}).items():
         yield from leaves(value, (*path, key))
@@ -185,3 +214,9 @@ def test_every_key_of_the_schema_is_described_and_commented_in_the_default(repo,
         assert lines, f"{'.'.join(path)} is not in config/config.yaml"
         if len(path) > 1:
             assert any("#" in line for line in lines), f"{'.'.join(path)} has no comment"
+
+
+def test_windows_are_named_in_the_order_of_the_config(default):
+    named = experiments.named_windows(default)
+    assert [window["name"] for window in named] == ["brain", "subdural", "bone", "seed"]
+    assert named[1] == {"name": "subdural", "level": 75, "width": 215}

@@ -1,4 +1,4 @@
-"""Runs held against each other: means, spread and paired differences, against plain loops."""
+"""Comparison of runs: means, spread and paired differences, against plain loops."""
 
 from pathlib import Path
 

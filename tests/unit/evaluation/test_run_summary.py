@@ -1,4 +1,4 @@
-"""Predictions against consensus and raters: the same scores as the agreement table gives."""
+"""Predictions against consensus and raters: the same scores as in the agreement table."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,8 @@ from mbhseg.evaluation.agreement import CONSENSUS, agreement_table
 from mbhseg.evaluation.case_scores import Evaluation, evaluate_cases
 from mbhseg.evaluation.run_summary import summarise_evaluation
 from mbhseg.files import read_json, read_table, write_table
-from mbhseg.imaging.nifti import labels_like, save_nifti
+from mbhseg.imaging.nifti import labels_like
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.casewise import SCORES
 from mbhseg.metrics.organisers import organisers_scores
@@ -24,6 +25,7 @@ from mbhseg.predictions.postprocess import Postprocessing
 from mbhseg.predictions.writing import write_case
 from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.runtime import parallel
+from tests.volumes import save_nifti
 
 ALONE = "ID_0000000b_ID_000000000a"
 EMPTY = "ID_0000000c_ID_000000000a"
@@ -175,7 +177,7 @@ def test_nothing_but_scans_without_a_bleed(tiny_set, predictions):
 
 def test_a_missing_prediction_is_an_error(tiny_set, predictions):
     (predictions / f"{ALONE}.nii.gz").unlink()
-    with pytest.raises(InputError, match=f"{ALONE}.nii.gz: no prediction for this case"):
+    with pytest.raises(InputError, match=rf"{ALONE}\.nii\.gz: no prediction"):
         evaluate(tiny_set, predictions)
 
 
@@ -184,7 +186,7 @@ def test_predictions_in_another_grid_are_errors(tiny_set, predictions):
     good = nib.load(path)
     labels = np.asarray(good.dataobj)
     save_nifti(path, nib.Nifti1Image(labels[:-1], good.affine))
-    with pytest.raises(InputError, match=r"shape \(15, 14, 6\) is not the scan's \(16, 14, 6\)"):
+    with pytest.raises(InputError, match=rf"{ALONE}.*shape \(15, 14, 6\).*\(16, 14, 6\)"):
         evaluate(tiny_set, predictions)
     for shift, accepted in ((0.0005, True), (0.01, False)):
         affine = good.affine.copy()
@@ -203,7 +205,7 @@ def test_predictions_in_another_grid_are_errors(tiny_set, predictions):
 
 
 def test_a_slice_that_is_not_there_is_an_error(tiny_set, predictions):
-    with pytest.raises(InputError, match="has no slice 6, only 6"):
+    with pytest.raises(InputError, match=f"{ALONE}: .*slice 6"):
         evaluate(tiny_set, predictions, {ALONE: [0, 6]})
 
 
@@ -214,7 +216,7 @@ def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
     names = sorted([*(f"{name}.csv" for name in TABLES), "summary.json"])
     contents = []
     for out in (tmp_path / "one", tmp_path / "two"):
-        run_summary.run(tiny_set.path, split, "test", predictions, "copy-f0-s1", out)
+        run_summary.evaluate_run(tiny_set.path, split, "test", predictions, "copy-f0-s1", out)
         assert sorted(path.name for path in out.iterdir()) == names
         contents.append([(out / name).read_bytes() for name in names])
     assert contents[0] == contents[1]
@@ -223,12 +225,14 @@ def test_run_writes_the_same_files_twice(tiny_set, predictions, tmp_path: Path):
     summary = read_json(tmp_path / "one" / "summary.json")
     assert (summary["run"], summary["subset"]) == ("copy-f0-s1", "test")
     assert summary["consensus"] == {"method": "majority", "ties": "background", "rater": None}
-    with pytest.raises(InputError, match="no case in subset valid"):
-        run_summary.run(tiny_set.path, split, "valid", predictions, "copy-f0-s1", tmp_path / "out")
+    with pytest.raises(InputError, match=r"fold0\.tsv: .*subset valid"):
+        run_summary.evaluate_run(
+            tiny_set.path, split, "valid", predictions, "copy-f0-s1", tmp_path / "out"
+        )
 
 
 def write_probabilities(folder: Path, tiny_set) -> None:
-    """The predictions again, with probabilities: .8 where the prediction is, .1 of SAH anywhere."""
+    """The predictions with probabilities: .8 where predicted, and .1 of SAH everywhere."""
     with Archive(tiny_set.path) as archive:
         for case, tiny in tiny_set.cases.items():
             likely = np.zeros((*tiny.hu.shape, 5), np.uint8)
@@ -236,7 +240,7 @@ def write_probabilities(folder: Path, tiny_set) -> None:
             for label in range(1, 6):
                 likely[tiny.labels[3] == label, label - 1] = 204
             scan = archive.nifti(archive.cases[case].image)
-            write_case(folder, case, tiny.labels[3], scan, False, probabilities=likely)
+            write_case(folder, case, tiny.labels[3], scan, Window("brain", 40, 80), False, likely)
 
 
 def test_probabilities_give_calibration_and_detection(tiny_set, summary, tmp_path):
@@ -261,7 +265,7 @@ def test_probabilities_give_calibration_and_detection(tiny_set, summary, tmp_pat
     assert [bin["probability"] for bin in calibration["bins"]] == pytest.approx([0.0, 0.8])
     missing = next(folder.glob("probabilities/*.nii.gz"))
     missing.unlink()
-    with pytest.raises(InputError, match="no probabilities for this case"):
+    with pytest.raises(InputError, match=r"\.nii\.gz: no probabilities"):
         evaluate(tiny_set, folder)
 
 
@@ -305,14 +309,14 @@ def test_postprocessed_labels_are_scored_beside_the_raw_ones(tiny_set, predictio
 def test_several_processes_give_the_same_and_fail_as_loudly(
     tiny_set, predictions, result, monkeypatch
 ):
-    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_PROCESS", 2)
     shared = evaluate(tiny_set, predictions, processes=2)
     for name, table in result._asdict().items():
         if isinstance(table, pd.DataFrame):
             pd.testing.assert_frame_equal(getattr(shared, name), table, check_exact=True)
     np.testing.assert_array_equal(shared.confusions, result.confusions)
     (predictions / f"{ALONE}.nii.gz").unlink()
-    with pytest.raises(InputError, match=f"{ALONE}.nii.gz: no prediction for this case"):
+    with pytest.raises(InputError, match=rf"{ALONE}\.nii\.gz: no prediction"):
         evaluate(tiny_set, predictions, processes=2)
 
 

@@ -7,7 +7,7 @@ from mbhseg.evaluation.threshold import HIGHEST_HU, LOWEST_HU, band_row, best_ba
 
 
 def exhaustive(cases: list[tuple[np.ndarray, np.ndarray]], lows, highs) -> dict:
-    """Mean Dice of each band over the cases that bleed, by masks."""
+    """Mean Dice of each band over the cases with hemorrhage, computed from masks."""
     means = {}
     for low in lows:
         for high in highs:

@@ -111,6 +111,14 @@ def test_displacement_of_a_shift_is_the_shift() -> None:
     assert geometry.displacement_mm(a, a, (512, 512, 30)) == 0
 
 
+def test_the_same_grid_up_to_a_thousandth_of_a_millimetre() -> None:
+    a, b = affine_of("LAS"), affine_of("LAS")
+    for shift, off in ((0, 0), (9e-4, 0), (1.1e-3, 1.1e-3), (np.nan, np.nan)):
+        b[2, 3] = a[2, 3] + shift
+        assert geometry.off_grid_mm(b, a, (9, 9, 9)) == pytest.approx(off, rel=1e-6, nan_ok=True)
+    assert geometry.off_grid_mm(b, a, (9, 9, 9)), "no number is no agreement"
+
+
 def test_sides_shown_beside_a_picture():
     assert geometry.sides_shown("LAS") == ["R", "L"]
     assert geometry.sides_shown("RPI") == ["L", "R"]

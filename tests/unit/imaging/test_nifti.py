@@ -21,9 +21,9 @@ from mbhseg.imaging.nifti import (
     load_labels,
     nifti_bytes,
     parse_nifti,
-    save_nifti,
     voxel_ml,
 )
+from tests.volumes import save_nifti
 
 AFFINE = np.diag([-0.5, 0.5, 5.0, 1.0])
 AFFINE[:3, 3] = 100, -90, 20

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbhseg.imaging.windows import Window, to_channels, to_grey
+from mbhseg.imaging.display import from_display, network_input
+from mbhseg.imaging.windows import Window, to_grey
 
 WINDOWS = (
     Window("brain", 40, 80),
@@ -77,12 +78,11 @@ def test_input_is_left_alone() -> None:
 @pytest.mark.parametrize("shape", [(0,), (3, 0, 2)])
 def test_empty_gives_empty(shape: tuple[int, ...]) -> None:
     assert to_grey(np.zeros(shape, np.int16), WINDOWS[0]).shape == shape
-    assert to_channels(np.zeros(shape, np.int16), WINDOWS).shape == (*shape, len(WINDOWS))
 
 
 def test_channels_are_the_windows_in_their_order() -> None:
     hu = np.arange(-100, 200).reshape(20, 15)
-    channels = to_channels(hu, WINDOWS[:3])
+    channels = from_display(network_input(hu[..., np.newaxis], WINDOWS[:3])[0])
     assert channels.shape == (20, 15, 3)
     for n, window in enumerate(WINDOWS[:3]):
         np.testing.assert_array_equal(channels[..., n], formula(hu, window))

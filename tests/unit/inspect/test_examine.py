@@ -14,6 +14,7 @@ from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_table
 from mbhseg.imaging.png import read_image
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.inspect.examine import inspect_cases
 from mbhseg.inspect.findings import Finding
@@ -43,7 +44,8 @@ from tests.bad_cases import (
 
 def inspect(path: Path, cases: list[str] | None = None, out: Path | None = None) -> Inventory:
     with Archive(path) as archive:
-        return inspect_cases(archive, list(archive.cases) if cases is None else cases, out)
+        cases = list(archive.cases) if cases is None else cases
+        return inspect_cases(archive, cases, Window("brain", 40, 80), out)
 
 
 def found(inventory: Inventory) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Patient bootstrap: plain resampling gives the same, and intervals cover what they say."""
+"""Patient bootstrap: equal to plain resampling, and intervals have their stated coverage."""
 
 import math
 
@@ -14,7 +14,7 @@ from mbhseg.metrics.bootstrap import (
     percentile_interval,
 )
 from mbhseg.metrics.casewise import case_table
-from mbhseg.metrics.overlap import SCORED_CLASSES, score_pair
+from mbhseg.metrics.overlap import SCORED_CLASSES, confusion, score_confusion
 from mbhseg.metrics.summary import summarise
 
 NAN = math.nan
@@ -177,7 +177,7 @@ def test_values_of_a_score_table_have_the_means_of_its_summary():
                 "reference": f"rater{reference}",
             }
             pair = volumes[reference].astype(np.uint8), volumes[0].astype(np.uint8)
-            rows += [{**names, **row} for row in score_pair(*pair, 1.0)]
+            rows += [{**names, **row} for row in score_confusion(confusion(*pair), 1.0)]
     table = pd.DataFrame(rows).sample(frac=1, random_state=1)
     summary = summarise(table)
     found, patients = case_table(table), case_table(table).patients

@@ -1,4 +1,4 @@
-"""AUC, AP and Brier score of cases: brute force, scikit-learn, and intervals that cover."""
+"""AUC, AP and Brier score of cases against brute force and scikit-learn; their intervals cover."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from mbhseg.metrics.detection import auc, average_precision, brier, detection_su
 
 
 def simulated(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores with ties, truths, and weights of one draw."""
+    """Scores with ties, truths, and weights of one sample."""
     rng = np.random.default_rng(seed)
     positive = rng.random(n) < 0.4
     scores = np.round(np.clip(0.3 * positive + 0.6 * rng.random(n), 0, 1), 1)

@@ -1,4 +1,4 @@
-"""GED and soft Dice of a candidate against several raters, held to dense computations."""
+"""GED and soft Dice of a candidate against several raters, against dense computations."""
 
 import itertools
 

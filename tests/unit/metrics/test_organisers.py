@@ -1,4 +1,4 @@
-"""The organisers' block against a plain transcription of their tool on dense volumes."""
+"""The organisers' scores against a plain transcription of their tool on dense volumes."""
 
 import numpy as np
 import pytest
@@ -200,7 +200,7 @@ def test_known_faults_of_the_tool_are_kept():
     # a perfect SDH prediction and a wholly wrong one have the same GED
     assert exact["organisers_v3_ged"] == pytest.approx(0.4, abs=1e-6)
     assert organisers_scores([rater], [wrong])["organisers_v3_ged"] == pytest.approx(0.4, abs=1e-6)
-    # a class that no rater drew costs no Dice
+    # a class that no rater labelled costs no Dice
     invented = rater.copy()
     invented[8:, 8:] = 2
     assert organisers_scores([rater], [invented])["organisers_v3_dice_match"] == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""Overlap, summary and legacy figures against independent computations."""
+"""Overlap, summary and slice-wise scores against independent computations."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ from mbhseg.metrics.legacy import (
     legacy_scores,
 )
 from mbhseg.metrics.lesions import lesion_scores, lesions_of
-from mbhseg.metrics.overlap import SCORED_CLASSES, confusion, plane_confusions, score_pair
+from mbhseg.metrics.overlap import SCORED_CLASSES, confusion, plane_confusions, score_confusion
 from mbhseg.metrics.pairs import CaseLabels, Pair, PairScores
 from mbhseg.metrics.summary import (
     COLUMNS,
@@ -29,7 +29,7 @@ from mbhseg.metrics.summary import (
     score_table,
     summarise,
 )
-from mbhseg.metrics.surface import diagonal_mm, surface_of, surface_scores
+from mbhseg.metrics.surface import diagonal_mm, surface_scores, surfaces_of
 
 labels_of = st.integers(0, 5)
 volume_pairs = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=5).flatmap(
@@ -39,6 +39,10 @@ volume_pairs = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=5).
 
 def by_class(rows: list[dict]) -> dict[str, dict]:
     return {row["class"]: row for row in rows}
+
+
+def score_pair(reference: np.ndarray, candidate: np.ndarray, voxel_ml: float) -> list[dict]:
+    return score_confusion(confusion(reference, candidate), voxel_ml)
 
 
 def masks_of(volume: np.ndarray) -> dict[str, np.ndarray]:
@@ -51,7 +55,7 @@ def masks_of(volume: np.ndarray) -> dict[str, np.ndarray]:
 # --- one pair
 
 
-def test_score_pair_by_hand():
+def test_scores_of_a_pair_by_hand():
     reference = np.zeros((4, 4, 2), np.uint8)
     candidate = np.zeros((4, 4, 2), np.uint8)
     reference[0, :, 0] = 5  # four voxels of SDH, of which the candidate
@@ -177,7 +181,7 @@ def test_pair_scores_are_those_of_each_class_alone_in_the_true_geometry(kept):
     assert [row["candidate"] for row in rows] == 6 * ["a"] + 6 * ["b"]
     for row in rows:
         masks = [masks_of(volumes[row[side]])[row["class"]] for side in ("reference", "candidate")]
-        surfaces = [surface_of(mask, affine) for mask in masks]
+        surfaces = [surfaces_of(mask.astype(np.uint8), affine)[ANY] for mask in masks]
         lesions = [lesions_of(mask) for mask in masks]
         scored = volumes["a"] if kept is None else volumes["a"][:, :, kept]
         assert row["reference_voxels"] == masks[0].sum()

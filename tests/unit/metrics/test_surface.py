@@ -13,11 +13,11 @@ from scipy.spatial import distance
 from mbhseg.classes import ANY, KEYS
 from mbhseg.metrics.surface import (
     COLUMNS,
+    Surface,
     diagonal_mm,
     distances,
     patch_areas,
     percentile_distance,
-    surface_of,
     surface_scores,
     surfaces_of,
 )
@@ -39,6 +39,10 @@ def smooth_pair(seed: int, shape=(22, 20, 9)) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     first, second = (ndimage.gaussian_filter(rng.random(shape), (2.5, 2.5, 1)) for _ in range(2))
     return [field > np.quantile(field, 0.85) for field in (first, first + second)]
+
+
+def surface_of(mask: np.ndarray, affine: np.ndarray) -> Surface:
+    return surfaces_of(mask.astype(np.uint8), affine)[ANY]
 
 
 def scores_of(reference: np.ndarray, candidate: np.ndarray, affine: np.ndarray) -> dict:

@@ -100,7 +100,7 @@ def test_equal_specs_give_equal_bytes_and_other_seeds_other_bytes(zipped, tmp_pa
 
 
 def test_several_processes_give_equal_bytes(zipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_PROCESS", 2)
     write_archive(tmp_path / "shared.zip", SPEC._replace(cases=4), processes=2)
     assert sha256(tmp_path / "shared.zip") == sha256(zipped)
 

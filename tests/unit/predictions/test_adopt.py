@@ -1,4 +1,4 @@
-"""Predictions of other systems: taken over as they are, or refused with the case's name."""
+"""Predictions of other systems: adopted unchanged, or refused with the case's name."""
 
 from pathlib import Path
 
@@ -8,10 +8,14 @@ import pytest
 
 from mbhseg.errors import InputError
 from mbhseg.files import write_table
-from mbhseg.imaging.nifti import load_labels, save_nifti
+from mbhseg.imaging.nifti import load_labels
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.adopt import adopt
 from mbhseg.provenance.verification import check_folder
+from tests.volumes import save_nifti
+
+WINDOW = Window("brain", 40, 80)
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def folder(tiny_set, tmp_path: Path) -> Path:
 def test_labels_are_kept_and_lie_in_the_scan_s_geometry(tiny_set, folder, tmp_path):
     cases = list(tiny_set.cases)[:3]
     out = tmp_path / "ours" / "test"
-    manifest = adopt(tiny_set.path, cases, folder, out)
+    manifest = adopt(tiny_set.path, cases, folder, out, WINDOW)
     write_table(out.with_suffix(".tsv"), manifest)
     assert set(check_folder(out.with_suffix(".tsv"), out)["status"]) == {"ok"}
     assert sorted(path.name for path in out.glob("*.nii.gz")) == [f"{c}.nii.gz" for c in cases]
@@ -43,23 +47,23 @@ def test_labels_are_kept_and_lie_in_the_scan_s_geometry(tiny_set, folder, tmp_pa
 def test_a_missing_case_is_named_and_nothing_is_written(tiny_set, folder, tmp_path):
     first, second, *_ = tiny_set.cases
     (folder / f"{first}.nii.gz").unlink()
-    with pytest.raises(InputError, match=f"has no prediction of test case {first}. Add"):
-        adopt(tiny_set.path, list(tiny_set.cases), folder, tmp_path / "out")
+    with pytest.raises(InputError, match=f"theirs: .*no prediction.* {first}"):
+        adopt(tiny_set.path, list(tiny_set.cases), folder, tmp_path / "out", WINDOW)
     (folder / f"{second}.nii.gz").unlink()
-    with pytest.raises(InputError, match=f"{first}, nor of 1 more"):
-        adopt(tiny_set.path, list(tiny_set.cases), folder, tmp_path / "out")
-    with pytest.raises(InputError, match="has no prediction"):
-        adopt(tiny_set.path, [second], tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(InputError, match=f"{first}.* 1 more"):
+        adopt(tiny_set.path, list(tiny_set.cases), folder, tmp_path / "out", WINDOW)
+    with pytest.raises(InputError, match=f"nowhere: .*{second}"):
+        adopt(tiny_set.path, [second], tmp_path / "nowhere", tmp_path / "out", WINDOW)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v, a: (v[:-1], a), "is not the scan's"),
-        (lambda v, a: (v, a + np.eye(4)), "affine is off"),
-        (lambda v, a: (v + 0.5, a), "is not a whole number"),
-        (lambda v, a: (v + 5, a), "is outside 0..5"),
+        (lambda v, a: (v[:-1], a), r"shape \(15, 14, 6\).*\(16, 14, 6\)"),
+        (lambda v, a: (v, a + np.eye(4)), r"affine.* mm"),
+        (lambda v, a: (v + 0.5, a), "whole number"),
+        (lambda v, a: (v + 5, a), r"0\.\.5"),
     ],
 )
 def test_a_volume_that_does_not_fit_is_named(tiny_set, folder, tmp_path, change, message):
@@ -68,6 +72,6 @@ def test_a_volume_that_does_not_fit_is_named(tiny_set, folder, tmp_path, change,
     volume, affine = change(tiny.labels[3].astype(np.float32), tiny.affine)
     save_nifti(folder / f"{case}.nii.gz", nib.Nifti1Image(volume, affine))
     with pytest.raises(InputError, match=message) as caught:
-        adopt(tiny_set.path, [case], folder, tmp_path / "out")
+        adopt(tiny_set.path, [case], folder, tmp_path / "out", WINDOW)
     assert case in str(caught.value)
     assert not (tmp_path / "out").exists()

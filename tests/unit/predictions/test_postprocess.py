@@ -11,10 +11,11 @@ from mbhseg.classes import KEYS
 from mbhseg.errors import InputError
 from mbhseg.evaluation import choose_postprocess
 from mbhseg.files import read_json, write_table
-from mbhseg.imaging.nifti import labels_like, save_nifti
+from mbhseg.imaging.nifti import labels_like
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions import postprocess
 from mbhseg.predictions.postprocess import Postprocessing, reconciled
+from tests.volumes import save_nifti
 
 EDH, IPH, SDH = (KEYS.index(key) + 1 for key in ("EDH", "IPH", "SDH"))
 NOTHING = Postprocessing(False, {})
@@ -81,7 +82,7 @@ def components(predicted, truth, ml=1.0):
 
 
 def a_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and truth: a SDH partly called EDH, and specks of IPH that are none."""
+    """Prediction and truth: an SDH partly predicted as EDH, and false specks of IPH."""
     rng = np.random.default_rng(seed)
     truth = np.zeros((20, 20, 4), np.uint8)
     truth[2:12, 2:8, 1:3] = SDH
@@ -95,7 +96,7 @@ def a_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_dice(pairs, label: int) -> float:
-    """nnU-Net's convention, the plain way."""
+    """nnU-Net's convention, computed directly."""
     dices = []
     for predicted, truth in pairs:
         a, b = predicted == label, truth == label
@@ -150,8 +151,8 @@ def test_run_uses_the_subset_alone(tiny_set, tmp_path: Path):
     assert written["chosen_on"] == {"subset": "valid", "n_cases": 2}
     rule = postprocess.read(out)
     assert rule.min_ml["IPH"] == 0.002
-    with pytest.raises(InputError, match="no prediction for this case"):
+    with pytest.raises(InputError, match=r"\.nii\.gz: no prediction"):
         choose_postprocess.run(tiny_set.path, split, "test", tmp_path / "valid", out, **arguments)
     out.write_text("{}")
-    with pytest.raises(InputError, match="holds no choice"):
+    with pytest.raises(InputError, match=r"postprocess\.json: .*settings"):
         postprocess.read(out)

@@ -1,4 +1,4 @@
-"""A temperature that was put in is found again, and mends the calibration."""
+"""A known temperature is recovered, and improves the calibration."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mbhseg.predictions.temperature import LIMITS, Voxels, soften
 
 
 def cases(true: float, n: int = 20_000, seed: int = 1) -> list[Voxels]:
-    """Labels drawn from probabilities, which a model then gives `true` times too sure."""
+    """Labels sampled from probabilities that a model then overstates by the temperature `true`."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(3):
@@ -26,7 +26,7 @@ def test_finds_the_temperature(true):
     made = cases(true)
     found = temperature.fit(made)
     assert found == pytest.approx(true, rel=0.03)
-    before, after = (temperature.calibration_error(made, t) for t in (1.0, found))
+    before, after = (temperature.mean_calibration_error(made, t) for t in (1.0, found))
     assert after < 0.01
     assert after <= before
     assert temperature.loss(made, found) <= min(temperature.loss(made, t) for t in (0.9, 1, 1.2))
@@ -43,7 +43,7 @@ def test_softening():
 
 
 def test_certain_and_wrong_is_bounded():
-    """A model that is sure of the wrong class gets as hot as is allowed, and no further."""
+    """A model that is sure of the wrong class gets the highest temperature allowed."""
     p = np.eye(6, dtype=np.float32)[[0, 0]]
     wrong = Voxels(p, np.array([[1, 2]], np.uint8))
     assert temperature.fit([wrong]) == pytest.approx(LIMITS[1], rel=0.01)
@@ -53,8 +53,9 @@ def test_certain_and_wrong_is_bounded():
 def test_calibration_error_by_hand():
     p = np.array([[0.9, 0.1, 0, 0, 0, 0]] * 4, np.float32)
     labels = np.array([[0, 0, 1, 1], [0, 0, 0, 1]], np.uint8)  # right in 5 of 8
-    assert temperature.calibration_error([Voxels(p, labels)], 1.0) == pytest.approx(0.9 - 5 / 8)
+    error = temperature.mean_calibration_error([Voxels(p, labels)], 1.0)
+    assert error == pytest.approx(0.9 - 5 / 8)
     empty = Voxels(p[:0], labels[:, :0])
-    assert np.isnan(temperature.calibration_error([empty], 1.0))
-    with pytest.raises(InputError, match="no validation case has a hemorrhage"):
+    assert np.isnan(temperature.mean_calibration_error([empty], 1.0))
+    with pytest.raises(InputError, match=r"^temperature: .*validation"):
         temperature.fit([empty])

@@ -8,23 +8,23 @@ import pytest
 
 from mbhseg.classes import CLASSES
 from mbhseg.errors import InputError
-from mbhseg.files import sha256
+from mbhseg.files import sha256, slice_name
+from mbhseg.imaging.masks import read_mask
 from mbhseg.imaging.nifti import load_labels, nifti_bytes, parse_nifti, voxel_ml
 from mbhseg.imaging.overlays import overlay
-from mbhseg.imaging.png import read_image, write_png
-from mbhseg.imaging.windows import to_grey
+from mbhseg.imaging.png import read_image
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
 from mbhseg.predictions.reading import has_probabilities, read_probabilities
 from mbhseg.predictions.writing import (
     MASKS,
     OVERLAYS,
-    WINDOW,
     probability_bytes,
-    read_masks,
     write_case,
 )
 from mbhseg.prepare.annotations import read_raters
 
+WINDOW = Window("own", 55, 90)
 SHAPE = (20, 16, 5)  # not square, so that a swapped axis shows
 
 
@@ -59,12 +59,18 @@ def labels() -> np.ndarray:
     return volume
 
 
+def read_masks(folder: Path, case: str) -> np.ndarray:
+    """Labels [x, y, z] read back from the mask PNGs of a case."""
+    files = [folder / MASKS / slice_name(case, z) for z in range(SHAPE[2])]
+    return np.stack([np.rot90(read_mask(file), -1) for file in files], axis=-1)
+
+
 @pytest.mark.parametrize("codes", [(1, 0), (1, 1), (0, 2), (2, 4), (0, 0)])
 @pytest.mark.parametrize("tilt", [0.0, 12.5, -15.0])
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
 def test_volume_lies_where_the_scan_lies(tmp_path, labels, dtype, tilt, codes):
     scan = scan_of(dtype, tilt, codes)
-    write_case(tmp_path, "ID_1_ID_2", labels, scan, pictures=False)
+    write_case(tmp_path, "ID_1_ID_2", labels, scan, WINDOW, pictures=False)
     written = nib.load(tmp_path / "ID_1_ID_2.nii.gz")
     assert written.get_data_dtype() == np.uint8
     assert (np.asanyarray(written.dataobj) == labels).all()
@@ -82,7 +88,7 @@ def test_volume_lies_where_the_scan_lies(tmp_path, labels, dtype, tilt, codes):
 
 def test_volume_reads_back_with_its_tilted_voxels(tmp_path, labels):
     scan = scan_of(tilt=14.0, codes=(0, 1))  # a sform holds the shear, a qform cannot
-    write_case(tmp_path, "ID_1_ID_2", labels, scan, pictures=False)
+    write_case(tmp_path, "ID_1_ID_2", labels, scan, WINDOW, pictures=False)
     found, affine = load_labels(tmp_path / "ID_1_ID_2.nii.gz")
     assert (found == labels).all()
     assert voxel_ml(affine) == pytest.approx(0.5 * 0.5 * 5 / 1000)
@@ -91,12 +97,12 @@ def test_volume_reads_back_with_its_tilted_voxels(tmp_path, labels):
 
 
 def test_mask_pictures_hold_exactly_the_labels(tmp_path, labels):
-    write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
-    assert (read_masks(tmp_path, "ID_1_ID_2", SHAPE[2]) == labels).all()
+    write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW)
+    assert (read_masks(tmp_path, "ID_1_ID_2") == labels).all()
 
 
 def test_mask_pictures_have_the_seeds_colours_and_orientation(tmp_path, labels):
-    write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
+    write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW)
     for plane in range(SHAPE[2]):
         rgb = read_image(tmp_path / MASKS / f"ID_1_ID_2_{plane:03d}.png")
         assert rgb.shape == (SHAPE[1], SHAPE[0], 3)  # the scan's matrix, rows are y
@@ -108,7 +114,7 @@ def test_mask_pictures_have_the_seeds_colours_and_orientation(tmp_path, labels):
 
 def test_overlays_show_the_windowed_scan_under_the_labels(tmp_path, labels):
     scan = scan_of()
-    write_case(tmp_path, "ID_1_ID_2", labels, scan)
+    write_case(tmp_path, "ID_1_ID_2", labels, scan, WINDOW)
     hu = np.asanyarray(scan.dataobj)
     for plane in range(SHAPE[2]):
         picture = read_image(tmp_path / OVERLAYS / f"ID_1_ID_2_{plane:03d}.png")
@@ -119,7 +125,7 @@ def test_overlays_show_the_windowed_scan_under_the_labels(tmp_path, labels):
 
 
 def test_manifest_rows_name_every_file(tmp_path, labels):
-    rows = write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
+    rows = write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW)
     files = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert {row.file for row in rows} == files
     assert len(rows) == 1 + 2 * SHAPE[2]
@@ -129,40 +135,26 @@ def test_manifest_rows_name_every_file(tmp_path, labels):
 
 
 def test_same_prediction_same_bytes(tmp_path, labels):
-    first = write_case(tmp_path / "a", "ID_1_ID_2", labels, scan_of())
-    second = write_case(tmp_path / "b", "ID_1_ID_2", np.asfortranarray(labels), scan_of())
+    first = write_case(tmp_path / "a", "ID_1_ID_2", labels, scan_of(), WINDOW)
+    second = write_case(tmp_path / "b", "ID_1_ID_2", np.asfortranarray(labels), scan_of(), WINDOW)
     assert first == second
 
 
 def test_a_prediction_without_a_bleed_is_written_as_well(tmp_path):
     empty = np.zeros(SHAPE, np.uint8)
-    write_case(tmp_path, "ID_1_ID_2", empty, scan_of())
+    write_case(tmp_path, "ID_1_ID_2", empty, scan_of(), WINDOW)
     assert not load_labels(tmp_path / "ID_1_ID_2.nii.gz")[0].any()
-    assert (read_masks(tmp_path, "ID_1_ID_2", SHAPE[2]) == 0).all()
+    assert (read_masks(tmp_path, "ID_1_ID_2") == 0).all()
 
 
 @pytest.mark.parametrize("pictures", [True, False])
 def test_labels_of_another_shape_or_class_are_refused(tmp_path, labels, pictures):
     with pytest.raises(ValueError, match="do not fit"):
-        write_case(tmp_path, "ID_1_ID_2", labels[:-1], scan_of(), pictures)
+        write_case(tmp_path, "ID_1_ID_2", labels[:-1], scan_of(), WINDOW, pictures)
     labels[0, 0, 0] = 6
     with pytest.raises(ValueError, match="label 6"):
-        write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), pictures)
+        write_case(tmp_path, "ID_1_ID_2", labels, scan_of(), WINDOW, pictures)
     assert not list(tmp_path.iterdir())
-
-
-def test_reading_masks_names_what_is_wrong(tmp_path, labels):
-    write_case(tmp_path, "ID_1_ID_2", labels, scan_of())
-    with pytest.raises(InputError, match=r"ID_1_ID_2_005\.png"):
-        read_masks(tmp_path, "ID_1_ID_2", SHAPE[2] + 1)
-    spoilt = tmp_path / MASKS / "ID_1_ID_2_003.png"
-    write_png(spoilt, np.full((SHAPE[1], SHAPE[0], 3), 7, np.uint8))
-    with pytest.raises(InputError, match=r"003\.png: colour \(7, 7, 7\)"):
-        read_masks(tmp_path, "ID_1_ID_2", SHAPE[2])
-    write_png(spoilt, np.zeros((SHAPE[0], SHAPE[1], 3), np.uint8))
-    with pytest.raises(InputError, match="20 x 16"):
-        read_masks(tmp_path, "ID_1_ID_2", SHAPE[2])
-    assert read_masks(tmp_path, "ID_1_ID_2", 0).size == 0
 
 
 def test_probabilities_are_bytes_with_a_slope_in_the_scan_s_geometry(tiny_set, tmp_path: Path):
@@ -174,7 +166,7 @@ def test_probabilities_are_bytes_with_a_slope_in_the_scan_s_geometry(tiny_set, t
     with Archive(tiny_set.path) as archive:
         scan = archive.nifti(archive.cases[case].image)
         rated = read_raters(archive, case, scan)
-        rows = write_case(tmp_path, case, tiny.labels[3], scan, False, probabilities=stored)
+        rows = write_case(tmp_path, case, tiny.labels[3], scan, WINDOW, False, probabilities=stored)
     assert [row.file for row in rows] == [f"{case}.nii.gz", f"probabilities/{case}.nii.gz"]
     assert has_probabilities(tmp_path)
     assert not has_probabilities(tmp_path / "probabilities")
@@ -183,6 +175,6 @@ def test_probabilities_are_bytes_with_a_slope_in_the_scan_s_geometry(tiny_set, t
     assert image.header["qform_code"] == scan.header["qform_code"]
     np.testing.assert_allclose(image.get_fdata(), true[..., 1:], atol=0.5 / 255 + 1e-6)
     np.testing.assert_array_equal(read_probabilities(tmp_path, rated), stored)
-    write_case(tmp_path, case, tiny.labels[3], scan, False, probabilities=stored[..., :3])
+    write_case(tmp_path, case, tiny.labels[3], scan, WINDOW, False, probabilities=stored[..., :3])
     with pytest.raises(InputError, match=r"uint8 of shape \(16, 14, 6, 3\) is not uint8 of"):
         read_probabilities(tmp_path, rated)

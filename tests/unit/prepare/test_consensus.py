@@ -260,14 +260,14 @@ def test_the_single_rater_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize("rater", [None, 2, 7])
 def test_a_missing_rater_is_named(rater: int | None) -> None:
     volumes = {1: np.zeros((2, 2, 2), np.uint8), 5: np.zeros((2, 2, 2), np.uint8)}
-    message = rf"ID_x: rater {rater} did not draw this case \(raters: 1, 5\)\. Choose another"
+    message = rf"ID_x: rater {rater} .*\(raters: 1, 5\)"
     with pytest.raises(InputError, match=message):
         consensus(volumes, "rater", rater=rater, where="ID_x")
 
 
 def test_no_raters_are_refused() -> None:
-    with pytest.raises(InputError, match="no rater drew this case"):
-        consensus({}, "majority")
+    with pytest.raises(InputError, match=r"^ID_x: no rater"):
+        consensus({}, "majority", where="ID_x")
 
 
 def test_shapes_must_agree() -> None:

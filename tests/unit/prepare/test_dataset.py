@@ -32,7 +32,7 @@ Index = Mapping[SliceId, Png]
 
 
 def shards(root: Path, n: int) -> tuple[Index, Index]:
-    """Images and masks of CASES, laid in n shards as the slice and rasterize stages do."""
+    """Images and masks of CASES in n shards, as the slice and rasterize stages write them."""
     found = []
     for stage, under in (("slices", ""), ("masks", "consensus")):
         manifests = []
@@ -147,7 +147,7 @@ def test_slice_level_split(tmp_path: Path) -> None:
     ]
     images, masks = shards(tmp_path / "again", 1)
     lost = {key: png for key, png in images.items() if key != ("ID_a_ID_1", 2)}
-    with pytest.raises(InputError, match=r"ID_a_ID_1_002\.png: is in the test subset but has no"):
+    with pytest.raises(InputError, match=r"ID_a_ID_1_002\.png: .*test.* no image"):
         assembled(tmp_path, lost, masks, split)
 
 
@@ -164,10 +164,10 @@ def test_faults_leave_nothing(tmp_path: Path) -> None:
     assembled(tmp_path, images, masks)
     before = manifest_of(tmp_path / "dataset")
     half = {key: png for key, png in masks.items() if key[1] == 0}
-    with pytest.raises(InputError, match=r"ID_a_ID_1_001\.png: has no mask"):
+    with pytest.raises(InputError, match=r"ID_a_ID_1_001\.png: .*mask"):
         assembled(tmp_path, images, half)
     images["ID_c_ID_1", 1].path.unlink()
-    with pytest.raises(InputError, match=r"ID_c_ID_1_001\.png: is gone"):
+    with pytest.raises(InputError, match=r"ID_c_ID_1_001\.png: .*missing"):
         assembled(tmp_path, images, masks)
     assert not (tmp_path / "dataset.tsv").exists()
     pd.testing.assert_frame_equal(manifest_of(tmp_path / "dataset"), before)
@@ -182,7 +182,7 @@ def annotated(root: Path, n: int) -> pd.DataFrame:
         for case in sorted(CASES)[i::n]:
             for kind in ("consensus", "rater1", "rater3", "soft"):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
-                if kind != "rater1" or case != "ID_b_ID_1":  # whom rater 1 did not draw
+                if kind != "rater1" or case != "ID_b_ID_1":  # which rater 1 did not annotate
                     for z in range(CASES[case]):
                         write_png(folder / kind / slice_name(case, z), picture("masks", case, z))
         manifest = manifest_of(folder)
@@ -246,12 +246,12 @@ class TestGather:
     @pytest.mark.parametrize("name", ["000.png", "ID_a_ID_1_00x.png", "ID_a_ID_1_000.jpg"])
     def test_odd_names(self, name: str) -> None:
         manifest = pd.DataFrame({"file": [name], "sha256": ["00"]})
-        with pytest.raises(InputError, match="is not named <case>_<zzz>"):
+        with pytest.raises(InputError, match="<case>_<zzz>"):
             dataset.index_shards([("slices/1", manifest)])
 
     def test_twice(self) -> None:
         manifest = pd.DataFrame({"file": ["ID_a_ID_1_000.png"], "sha256": ["00"]})
-        with pytest.raises(InputError, match=r"slices/2/.* is in slices/1/.* too"):
+        with pytest.raises(InputError, match=r"slices/2/.*: .*slices/1/"):
             dataset.index_shards([("slices/1", manifest), ("slices/2", manifest)])
 
 

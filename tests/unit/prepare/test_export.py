@@ -54,7 +54,7 @@ def scan_of(case: str, shear: float = 0.0) -> nib.Nifti1Image:
 
 
 def raters_of(case: str) -> dict[int, np.ndarray]:
-    """Two or three raters: a box that all drew, and a voxel that only rater 1 drew."""
+    """Two or three raters: a box that all labelled, and a voxel that only rater 1 labelled."""
     label = CASES.index(case) + 1
     volume = np.zeros(SHAPE, np.uint8)
     volume[8:14, 6:12, 2:5] = label
@@ -68,7 +68,7 @@ def consensus_of(case: str) -> np.ndarray:
 
 
 def write_archive(path: Path, shear: float = 0.0, plain: bool = False) -> Path:
-    """The archive of CASES; `plain` leaves the volumes uncompressed in spite of their names."""
+    """The archive of CASES; `plain` leaves the volumes uncompressed despite their names."""
     pack = (lambda data: data) if plain else (lambda data: gzip.compress(data, mtime=7))
     with zipfile.ZipFile(path, "w") as archive:
         for case in CASES:
@@ -94,7 +94,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("nnunet")
     for number, shear in ((501, 0.0), (502, 0.25)):
         archive = write_archive(root / f"{number}.zip", shear)
-        out = root / "raw" / export.nnunet_name(number, "tiny")
+        out = root / "raw" / f"Dataset{number}_tiny"
         export.nnunet(archive, fold_tables(), out, **VOTE)
     return root / "raw"
 
@@ -167,31 +167,26 @@ class TestNnunet:
     def test_faults(self, tmp_path: Path) -> None:
         archive, out = write_archive(tmp_path / "a.zip"), tmp_path / "Dataset001_x"
         tables = fold_tables()
-        with pytest.raises(InputError, match=r"split\.by: slice cannot be exported"):
+        with pytest.raises(InputError, match=r"split\.by: slice"):
             export.nnunet(archive, [tables[0].assign(slice=0)], out, **VOTE)
-        with pytest.raises(InputError, match="has no training cases"):
+        with pytest.raises(InputError, match=r"^split: .*training cases"):
             export.nnunet(archive, [tables[0].assign(subset="test")], out, **VOTE)
         with pytest.raises(ValueError, match="different test sets"):
             export.nnunet(archive, [tables[0], tables[1].assign(subset="train")], out, **VOTE)
-        with pytest.raises(ValueError, match="is not Dataset"):
-            export.nnunet(archive, tables, tmp_path / "tiny", **VOTE)
+        for name in ("tiny", "Dataset1000_a", "Dataset1_a", "Dataset001_a b", "Dataset001_"):
+            with pytest.raises(ValueError, match=f"{name} is not Dataset"):
+                export.nnunet(archive, tables, tmp_path / name, **VOTE)
         unknown = tables[0].assign(case=tables[0]["case"] + "ff")
         with pytest.raises(InputError, match=r"a\.zip: has no case ID_.*ff"):
             export.nnunet(archive, [unknown], out, **VOTE)
-        with pytest.raises(InputError, match="rater 4 did not draw"):
+        with pytest.raises(InputError, match=r"^ID_\w+: rater 4 "):
             export.nnunet(archive, tables, out, method="rater", ties="background", rater=4)
         assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
-
-    @pytest.mark.parametrize(("number", "name"), [(0, "a"), (1000, "a"), (1, "a b"), (1, "")])
-    def test_names(self, number: int, name: str) -> None:
-        assert export.nnunet_name(7, "mbhseg25") == "Dataset007_mbhseg25"
-        with pytest.raises(ValueError, match="is not Dataset"):
-            export.nnunet_name(number, name)
 
 
 class TestImageMaskZip:
     def dataset(self, root: Path) -> pd.DataFrame:
-        """A data set of one slice a case, none in test."""
+        """A data set of one slice per case, none in test."""
         table = fold_tables(1)[0]
         table = table[table["subset"] != "test"]
         shards = []
@@ -235,10 +230,10 @@ class TestImageMaskZip:
         out = tmp_path / "out" / "a.zip"
         path = tmp_path / manifest["mask"][1]
         path.write_bytes(b"other")
-        with pytest.raises(InputError, match=r"\.png: is not as in dataset\.tsv"):
+        with pytest.raises(InputError, match=r"\.png: .*dataset\.tsv"):
             export.image_mask_zip(manifest, tmp_path, out, "phantom")
         path.unlink()
-        with pytest.raises(InputError, match=r"\.png: is gone"):
+        with pytest.raises(InputError, match=r"\.png: .*missing"):
             export.image_mask_zip(manifest, tmp_path, out, "phantom")
         assert list(out.parent.iterdir()) == []
 

@@ -22,7 +22,7 @@ from mbhseg.inspect.archive import Archive
 from mbhseg.prepare import consensus, rasterize
 from mbhseg.prepare.consensus import Consensus
 from mbhseg.prepare.rasterize import classes_in
-from mbhseg.prepare.votes import encode_votes, read_soft, read_votes, votes_of
+from mbhseg.prepare.votes import encode_votes, read_votes, votes_of
 
 LABELS = hnp.arrays(
     np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 5)
@@ -121,9 +121,6 @@ def test_votes_are_stored_exactly(tmp_path: Path) -> None:
     votes = read_votes(tmp_path / "a.png")
     assert votes.dtype == np.uint8
     np.testing.assert_array_equal(votes, counts)
-    fractions = read_soft(tmp_path / "a.png")
-    assert fractions.dtype == np.float32
-    np.testing.assert_array_equal(fractions, (counts / 3).astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -141,10 +138,10 @@ def test_what_is_no_image_of_votes_is_refused(
     votes = np.zeros((12, 3), np.uint8)
     votes[:2] = 2
     write_png(tmp_path / "a.png", votes)
-    assert read_soft(tmp_path / "a.png").shape == (2, 3, 6)
+    assert read_votes(tmp_path / "a.png").shape == (2, 3, 6)
     write_png(tmp_path / "a.png", spoil(votes))
-    with pytest.raises(InputError, match=r"a\.png: not an image of votes"):
-        read_soft(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: .*votes"):
+        read_votes(tmp_path / "a.png")
 
 
 # --- files of a shard
@@ -215,13 +212,12 @@ def test_votes_of_a_shard(tiny_set: Any, tmp_path: Path) -> None:
     for case, tiny in tiny_set.cases.items():
         stack = np.stack([np.rot90(v) for v in tiny.labels.values()])
         for k in range(stack.shape[3]):
-            fractions = read_soft(tmp_path / "m/soft" / slice_name(case, k))
-            expected = (stack[..., k, None] == np.arange(6)).mean(axis=0)
-            np.testing.assert_allclose(fractions, expected, atol=1e-7)
-            hard = read_mask(tmp_path / "m/consensus" / slice_name(case, k))
-            np.testing.assert_array_equal(hard, fractions.argmax(axis=-1))
-            own = [read_mask(tmp_path / f"m/rater{r}" / slice_name(case, k)) for r in tiny.labels]
             votes = read_votes(tmp_path / "m/soft" / slice_name(case, k))
+            expected = (stack[..., k, None] == np.arange(6)).sum(axis=0)
+            np.testing.assert_array_equal(votes, expected)
+            hard = read_mask(tmp_path / "m/consensus" / slice_name(case, k))
+            np.testing.assert_array_equal(hard, votes.argmax(axis=-1))
+            own = [read_mask(tmp_path / f"m/rater{r}" / slice_name(case, k)) for r in tiny.labels]
             np.testing.assert_array_equal(votes_of(own), votes)
 
 
@@ -255,8 +251,8 @@ def test_an_empty_shard_is_an_empty_folder(tiny_set: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("consensus", "planes", "problem"),
     [
-        (Consensus("rater", rater=4), [0], "rater 4 did not draw this case"),
-        (Consensus(), [6], "has 6 planes, not a plane 6"),
+        (Consensus("rater", rater=4), [0], r"^ID_\w+: rater 4 "),
+        (Consensus(), [6], r"\.nii\.gz: .*6 planes"),
     ],
 )
 def test_what_is_not_there_is_named(

@@ -29,7 +29,7 @@ def tables(tmp_path):
 
 
 def test_planes_follow_the_raters_that_count(tables):
-    keep = {"keep": "bleeding", "fraction": 0.0, "seed": 1}
+    keep = {"keep": "bleeding", "fraction": 0.0}
     assert kept_planes(*tables, keep, None) == {"a": [1, 2], "b": [0]}
     assert kept_planes(*tables, keep, 1) == {"a": [1], "b": []}
     assert kept_planes(*tables, keep, None, "2-of-2") == {"b": [0]}

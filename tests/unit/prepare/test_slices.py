@@ -25,12 +25,13 @@ from mbhseg.imaging.display import (
     to_display,
 )
 from mbhseg.imaging.masks import read_mask
-from mbhseg.imaging.nifti import labels_like, load_labels, nifti_bytes, save_nifti
+from mbhseg.imaging.nifti import labels_like, load_labels, nifti_bytes
 from mbhseg.imaging.png import read_image
 from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare import consensus, rasterize, slices
 from mbhseg.prepare.slices import select_planes
+from tests.volumes import save_nifti
 
 SEED = (Window("seed", 127.5, 255),)
 THREE = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))

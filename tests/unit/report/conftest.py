@@ -40,12 +40,14 @@ RUNS = ("flexunet-f0-s137", "wide-f0-s7")
 SEVERAL = (*RUNS, "other")  # the last was not trained here
 OUT_OF_RANGE, CUT_SHORT = "ID_0000000e_ID_0000000e0e", "ID_0000000f_ID_0000000f0f"
 THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
+WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 REPORT: dict[str, Any] = {
     "config": {"slices": {"size": 32, "channels": ["brain"]}, "qc": {"on_error": "fail"}},
+    "windows": WINDOWS,
+    "window": WINDOWS[0],
     "command": "snakemake --cores 2",
     "commit": "c0ffee",
 }
-WINDOWS = (Window("brain", 40, 80), Window("subdural", 75, 215), Window("bone", 600, 2800))
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +112,7 @@ def degraded(labels: np.ndarray, seed: int) -> np.ndarray:
 
 def write_inventory(archive: Archive, root: Path) -> None:
     """The inspection of all cases, with findings that tempt a careless page."""
-    found = examine.inspect_cases(archive, archive.cases, root / THUMBNAILS)
+    found = examine.inspect_cases(archive, archive.cases, WINDOWS[0], root / THUMBNAILS)
     tables = inventory.merge([found])
     write_table(root / "inventory/cases.tsv", tables.cases)
     write_table(root / "inventory/slices.tsv", tables.slices)
@@ -130,10 +132,10 @@ def write_run(archive_path: Path, root: Path, run: str, seed: int, pictures: boo
             files = archive.cases[case]
             labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}
             predicted = degraded(consensus(labels, "majority"), seed + n)
-            write_case(folder, case, predicted, archive.nifti(files.image), pictures)
+            write_case(folder, case, predicted, archive.nifti(files.image), WINDOWS[0], pictures)
     write_table(folder.with_suffix(".tsv"), manifest_of(folder))
     out = root / "evaluation" / run
-    run_summary.run(archive_path, fold, "test", folder, run, out)
+    run_summary.evaluate_run(archive_path, fold, "test", folder, run, out)
     legacy = {"categorical_crossentropy": 0.0152, "dice_coef_multiclass": 0.9948, "n_slices": 28}
     write_json(out / "legacy.json", legacy)
     epochs = np.arange(1, 13)
@@ -262,7 +264,9 @@ def draw_figures(archive_path: Path, root: Path, out: Path, runs: Iterable[str])
         with Archive(archive_path) as archive:
             predictions = root / "predictions" / run / "test"
             panels = [
-                mbhseg.figures.examples.read_panel(archive, choice, predictions, Consensus())
+                mbhseg.figures.examples.read_panel(
+                    archive, choice, predictions, Consensus(), WINDOWS[0]
+                )
                 for choice in mbhseg.figures.examples.choose_cases(cases)
             ]
         mbhseg.figures.examples.overlay_panel(panels, folder / "overlays.png", f"{run}: cases")

@@ -12,9 +12,8 @@ import pytest
 from mbhseg.classes import CLASSES
 from mbhseg.files import read_table
 from mbhseg.imaging.nifti import image_array, label_array, load_labels
-from mbhseg.imaging.windows import to_grey
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
-from mbhseg.predictions.writing import WINDOW
 from tests.unit.report.pages import (
     READY,
     address,
@@ -28,6 +27,7 @@ from tests.unit.report.pages import (
 )
 
 RUN = "flexunet-f0-s137"
+WINDOW = Window("brain", 40, 80)
 PAGES = ("index.html", f"run-{RUN}.html", "compare.html", "viewer.html")
 TONES = "document.querySelector('#tone feFuncR').getAttribute('tableValues')"
 MOVES = (
@@ -154,8 +154,8 @@ def test_keys_switch_window_map_layers_and_cases(viewer, drawn):
     viewer.run("document.getElementById('stage').focus()")
     first = viewer.run(TONES)
     viewer.press("w")
-    assert address(viewer)["window"] == "stroke"
-    assert viewer.run("document.getElementById('window').value") == "stroke"
+    assert address(viewer)["window"] == "subdural"
+    assert viewer.run("document.getElementById('window').value") == "subdural"
     assert first != viewer.run(
         "document.querySelector('#tone feFuncR').getAttribute('tableValues')"
     )

@@ -16,13 +16,13 @@ from mbhseg.figures import agreement, dataset, examples, scores, style
 from mbhseg.files import read_table
 from mbhseg.imaging.nifti import image_array, label_array, load_labels
 from mbhseg.imaging.png import read_image
-from mbhseg.imaging.windows import to_grey
+from mbhseg.imaging.windows import Window, to_grey
 from mbhseg.inspect.archive import Archive
 from mbhseg.metrics.summary import summarise
-from mbhseg.predictions.writing import WINDOW
 from mbhseg.prepare.consensus import Consensus, consensus
 from mbhseg.split.partition import balance
 
+WINDOW = Window("own", 55, 90)
 Keep = Callable[[ModuleType], list[Figure]]
 
 
@@ -176,7 +176,7 @@ def test_panel_holds_the_slice_of_scan_consensus_and_prediction(results, archive
     choice = examples.choose_cases(table)[0]
     folder = results / "predictions/flexunet-f0-s137/test"
     with Archive(archive_path) as archive:
-        panel = examples.read_panel(archive, choice, folder, Consensus())
+        panel = examples.read_panel(archive, choice, folder, Consensus(), WINDOW)
         files = archive.cases[choice.case]
         hu = image_array(archive.nifti(files.image))[:, :, panel.plane]
         labels = {k: label_array(archive.nifti(m), m) for k, m in files.labels.items()}

@@ -17,16 +17,19 @@ from mbhseg.errors import InputError
 from mbhseg.evaluation import choose_postprocess, run_summary
 from mbhseg.files import read_json, read_table, write_json, write_table
 from mbhseg.imaging.png import read_image
+from mbhseg.imaging.windows import Window
 from mbhseg.report import comparison
 from mbhseg.report.assets import Assets
+from mbhseg.report.facts import as_text, flatten, trained_with
 from mbhseg.report.page import INDEX, build, unique_slugs
 from mbhseg.report.quality import Quality, quality
 from mbhseg.report.render import render
-from mbhseg.report.run_page import as_text, flatten, trained_with
 
 RUN = "flexunet-f0-s137"
 SEVERAL = (RUN, "wide-f0-s7", "other")  # as the fixture `several` has them
+BRAIN = Window("brain", 40, 80)
 THUMBNAILS = "inventory/shards/1-of-1.thumbnails"
+BARE: dict[str, Any] = {"config": {}, "windows": [BRAIN], "window": BRAIN}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}
 
@@ -157,7 +160,7 @@ def test_same_results_same_bytes_wherever_they_lie(report, drawn, tmp_path, sett
 
 def test_a_missing_file_is_named_and_leaves_nothing(drawn, tmp_path):
     with pytest.raises(InputError, match=r"absent-f0-s1"):
-        build(tmp_path / "report", drawn, "phantom", ["absent-f0-s1"], config={})
+        build(tmp_path / "report", drawn, "phantom", ["absent-f0-s1"], **BARE)
     assert not list(tmp_path.iterdir())
 
 
@@ -165,16 +168,16 @@ def test_a_picture_that_is_none_is_refused(drawn, tmp_path):
     shutil.copytree(drawn, tmp_path / "results")
     (tmp_path / "results/figures/agreement.png").write_text("<svg/>")
     with pytest.raises(InputError, match=r"agreement\.png: not a readable image"):
-        build(tmp_path / "report", tmp_path / "results", "phantom", [], config={})
+        build(tmp_path / "report", tmp_path / "results", "phantom", [], **BARE)
 
 
 def test_an_earlier_report_is_replaced_and_results_never(drawn, tmp_path):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "old.html").write_text("old")
-    build(tmp_path / "report", drawn, "phantom", [], config={})
+    build(tmp_path / "report", drawn, "phantom", [], **BARE)
     assert not (tmp_path / "report" / "old.html").exists()
     with pytest.raises(ValueError, match="cannot replace"):
-        build(drawn, drawn, "phantom", [], config={})
+        build(drawn, drawn, "phantom", [], **BARE)
     assert (drawn / "dataset.tsv").is_file()
 
 
@@ -201,27 +204,27 @@ def test_scores_on_the_page_are_those_of_the_evaluation(page, drawn):
         shown(model["macro"], "dice_nnunet"),
         shown(whole, "dice_nnunet"),
     ]
-    assert page.row(
-        "best plain threshold, {low_hu} to {high_hu} HU".format(**summary["threshold"]["band"])
-    )[3] == shown(summary["threshold"]["classes"][ANY], "dice_present")
+    band = "{low_hu} to {high_hu} HU".format(**summary["threshold"]["band"])
+    bound = next(row for row in page.rows if row and band in row[0])
+    assert bound[3] == shown(summary["threshold"]["classes"][ANY], "dice_present")
     raters = summary["ceiling"]["raters"]["classes"]
     for key in (*KEYS, ANY):
         found, others = model["classes"][key], summary["ceiling"]["others"]["classes"][key]
         for score, n, row in (
             ("dice_present", "n_present", page.row(key, "model / rater")),
-            ("dice_nnunet", "n_scored", page.row(key, "model / rater", "macro", "rater to others")),
+            ("dice_nnunet", "n_scored", page.row(key, "model / rater", "macro", "rater vs others")),
         ):
             assert row[2:4] == [str(found[n]), shown(found, score)]
             assert row[4:7] == [str(others[n]), shown(others, score), shown(raters[key], score)]
         ratio = page.row(key, "model / rater")[7]
         value = summary["ratio"]["classes"][key]["ratio"]
         assert ratio.startswith("–" if value is None else f"{value:.2f}")
-        row = page.row(key, "false alarms")
+        row = page.row(key, "false positives")
         assert row[1:3] == [str(found["n_present"]), str(found["n_missed"])]
         assert row[4:6] == [str(found["n_absent"]), str(found["n_spurious"])]
     text = " ".join("".join(data for _, data in page.texts).split())
     background = sum(summary["confusion"][0]) / sum(map(sum, summary["confusion"]))
-    assert f"finds no bleed at all scores {background:.4f}" in text
+    assert f"mask scores {background:.4f}" in text
     assert f"{summary['legacy']['all_slices']['dice_coef_multiclass']:.4f} on labels" in text
 
 
@@ -246,14 +249,14 @@ def test_post_processing_is_shown_beside_the_prediction(archive_path, drawn, tmp
     choice = read_json(chosen)
     assert any(choice["min_ml"].values())  # the model has small false components
     folder = root / "evaluation" / RUN
-    run_summary.run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
+    run_summary.evaluate_run(archive_path, fold, "test", labels, RUN, folder, postprocessing=chosen)
     build(tmp_path / "report", root, "phantom", [RUN], **settings)
     page = Page((tmp_path / "report" / INDEX).read_text(encoding="utf-8"))
     summary = read_json(folder / "summary.json")
     raw, done = (summary[kind]["consensus"] for kind in ("model", "processed"))
     assert raw["macro"]["dice_nnunet"] < done["macro"]["dice_nnunet"]
     for key in (*KEYS, ANY):
-        row = page.row(key, "model / rater", "macro", "rater to others")
+        row = page.row(key, "model / rater", "macro", "rater vs others")
         for cell, group in ((row[3], raw), (row[4], done)):
             value = group["classes"][key]["dice_nnunet"]
             assert cell.startswith("–" if value is None else f"{value:.3f}"), key
@@ -286,7 +289,7 @@ def test_comparison_shows_its_tables(several, compared):
     assert page.row("a rater against the other raters' consensus")[3].startswith(f"{human:.3f}")
     bold = [text for tag, text in page.texts if tag == "b"]
     assert not any("0.020" in text for text in bold)  # the interval holds 0
-    assert "4 cases that all of them were scored on" in "".join(d for _, d in page.texts)
+    assert "3 runs on the 4 cases" in "".join(d for _, d in page.texts)
 
 
 def test_a_difference_beyond_its_interval_is_bold(compared, tmp_path):
@@ -314,9 +317,9 @@ def test_macro_means_over_different_classes_are_marked(drawn, tmp_path):
         for part in group:
             part["macro"]["macro_classes"] = {"dice_present": classes, "dice_nnunet": list(KEYS)}
         write_json(path, summary)
-        build(tmp_path / "report", root, "phantom", [RUN], config={})
+        build(tmp_path / "report", root, "phantom", [RUN], **BARE)
         text = " ".join((tmp_path / "report" / INDEX).read_text().split())
-        assert ("Not all macro means here" in text) == (len(classes) < len(KEYS))
+        assert ("macro means are over different classes" in text) == (len(classes) < len(KEYS))
         assert ("model IPH, IVH, SAH, SDH where present," in text) == (len(classes) < len(KEYS))
 
 
@@ -339,7 +342,7 @@ def test_flagged_cases_are_shown_and_excluded_ones_listed(page, report, drawn):
     assert f"found {n['error']} errors, {n['warning']} warnings, {n['info']} notes" in text
     excluded = sorted(cases.loc[cases["status"] == "excluded", "case"])
     assert len(excluded) == 2
-    assert "2 cases were left out" in text
+    assert "2 cases were excluded" in text
     for case in excluded:
         why = found[(found["case"] == case) & (found["severity"] == "error")]
         row = page.row(case)
@@ -372,7 +375,7 @@ def test_no_finding_no_flag(tmp_path):
 
 
 def test_data_alone_makes_a_report_without_runs(drawn, tmp_path):
-    build(tmp_path / "report", drawn, "phantom", [], config={})
+    build(tmp_path / "report", drawn, "phantom", [], **BARE)
     page = Page((tmp_path / "report" / INDEX).read_text())
     text = "".join(data for _, data in page.texts)
     assert "At a glance" not in text
@@ -381,9 +384,9 @@ def test_data_alone_makes_a_report_without_runs(drawn, tmp_path):
 
 def test_hostile_names_stay_text(drawn, tmp_path):
     name = "<script>alert('1')</script>&amp;\"><img src=x onerror=alert(2)>"
-    build(
-        tmp_path / "r", drawn, name, [RUN], config={name: {name: name}}, command=name, commit=name
-    )
+    odd = {"config": {name: {name: name}}, "windows": [Window(name, 40, 80)]}
+    odd["window"] = odd["windows"][0]
+    build(tmp_path / "r", drawn, name, [RUN], **odd, command=name, commit=name)
     html = (tmp_path / "r" / INDEX).read_text()
     page = Page(html)
     assert not page.of("script")
@@ -396,6 +399,15 @@ def test_hostile_names_stay_text(drawn, tmp_path):
     assert ("h1", name) in page.texts
     assert ("td", "<script>alert(1)</script>") in page.texts  # from findings.tsv
     assert ("th", "<b>&\"x'</b>") in page.texts
+
+
+def test_windows_are_those_given_in_their_order(drawn, tmp_path):
+    windows = [Window("lung", -600, 1500), Window("brain", 35.5, 90)]
+    build(tmp_path / "r", drawn, "phantom", [RUN], config={}, windows=windows, window=windows[1])
+    offered = viewer_index(tmp_path / "r")["windows"]
+    assert offered == [window._asdict() for window in windows]
+    html = (tmp_path / "r" / INDEX).read_text()
+    assert html.count("brain window, level 35.5, width 90 HU") == 2  # thumbnails and overlays
 
 
 def test_an_unknown_name_in_a_template_is_an_error():

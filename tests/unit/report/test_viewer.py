@@ -17,11 +17,14 @@ from mbhseg.errors import InputError
 from mbhseg.files import read_table, write_table
 from mbhseg.imaging import sprites
 from mbhseg.imaging.nifti import image_array, label_array, load_labels, voxel_ml
+from mbhseg.imaging.windows import Window
 from mbhseg.inspect.archive import Archive
 from mbhseg.prepare.consensus import consensus
 from mbhseg.report.viewer import write_viewer
+from tests.volumes import decode_labels
 
 RUN = "flexunet-f0-s137"
+WINDOWS = (Window("brain", 40, 80),)
 
 
 def script(path: Path, what: str) -> dict[str, Any]:
@@ -45,7 +48,7 @@ def script(path: Path, what: str) -> dict[str, Any]:
 )
 def test_labels_come_back(labels):
     text = sprites.encode_labels(labels)
-    assert (sprites.decode_labels(text, labels.shape) == labels).all()
+    assert (decode_labels(text, labels.shape) == labels).all()
     assert bool(text) == bool(labels.any())
 
 
@@ -55,7 +58,7 @@ def test_long_runs_and_gaps_come_back():
     labels[511, 511] = 1
     text = sprites.encode_labels(labels)
     assert len(text) < 20
-    assert (sprites.decode_labels(text, labels.shape) == labels).all()
+    assert (decode_labels(text, labels.shape) == labels).all()
 
 
 def test_tone_is_one_grey_a_hu_where_bleeds_are_read():
@@ -116,7 +119,7 @@ def test_every_source_of_every_case_is_exact(report, drawn, archive_path):
             shape = data["rows"], data["columns"]
             for name, planes in data["sources"].items():
                 for n, text in zip(data["planes"], planes, strict=True):
-                    shown = sprites.decode_labels(text, shape)
+                    shown = decode_labels(text, shape)
                     assert (shown == np.rot90(volumes[name][:, :, n])).all()
             sheet = cv2.imdecode(np.fromfile(report / entry["sprite"], np.uint8), 0)
             hu = image_array(archive.nifti(files.image))
@@ -157,17 +160,17 @@ def test_scores_in_the_list_are_those_of_the_tables(report, drawn):
 
 
 def test_too_small_a_budget_leaves_out_cases_evenly(drawn, tmp_path):
-    every = write_viewer(tmp_path / "every", drawn, [RUN])
+    every = write_viewer(tmp_path / "every", drawn, [RUN], WINDOWS)
     texts = [path.stat().st_size for path in (tmp_path / "every/viewer").glob("case*.js")]
     budget = sum(texts) * 3 // 4  # not even the labels fit
-    few = write_viewer(tmp_path / "few", drawn, [RUN], budget=budget)
+    few = write_viewer(tmp_path / "few", drawn, [RUN], WINDOWS, budget=budget)
     assert every.n_shown == every.n_cases == few.n_cases == len(texts)
     assert 1 <= few.n_shown < few.n_cases
     for suffix in ("webp", "js"):
         shown = list((tmp_path / "few/viewer").glob(f"case*.{suffix}"))
         assert len(shown) == few.n_shown, suffix
     assert sum(path.stat().st_size for path in (tmp_path / "few/viewer").glob("case*")) <= budget
-    assert write_viewer(tmp_path / "none", drawn, []) is None
+    assert write_viewer(tmp_path / "none", drawn, [], WINDOWS) is None
     assert not (tmp_path / "none").exists()
 
 
@@ -177,7 +180,7 @@ def test_a_split_by_slice_shows_the_scored_slices(drawn, tmp_path):
     fold = read_table(root / "split/fold0.tsv")
     cut = fold.loc[fold.index.repeat(2)].assign(slice=[1, 4] * len(fold))
     write_table(root / "split/fold0.tsv", cut)
-    write_viewer(tmp_path / "report", root, [RUN])
+    write_viewer(tmp_path / "report", root, [RUN], WINDOWS)
     entry = script(tmp_path / "report/viewer/index.js", "index")["cases"][0]
     assert script(tmp_path / "report" / entry["script"], "open")["planes"] == [1, 4]
     assert entry["slices"] == 2
@@ -189,4 +192,4 @@ def test_a_lost_prediction_is_named(drawn, tmp_path):
     lost = sorted((root / f"predictions/{RUN}/test").glob("*.nii.gz"))[0]
     lost.unlink()
     with pytest.raises(InputError, match=lost.name):
-        write_viewer(tmp_path / "report", root, [RUN])
+        write_viewer(tmp_path / "report", root, [RUN], WINDOWS)

@@ -37,6 +37,16 @@ def test_results_come_in_order_from_several_processes(tmp_path):
     assert os.getpid() not in workers
 
 
+def opencv_threads(_):
+    import cv2
+
+    return cv2.getNumThreads()
+
+
+def test_opencv_takes_one_thread_of_each_process():
+    assert set(in_order(opencv_threads, range(16), 2)) == {1}
+
+
 @pytest.mark.parametrize(("items", "processes"), [(range(3), 2), (range(20, 40), 1), ([], 2)])
 def test_little_work_is_done_here(items, processes):
     found = list(in_order(square_here, items, processes))
@@ -45,7 +55,7 @@ def test_little_work_is_done_here(items, processes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_error_is_the_callers(processes, monkeypatch):
-    monkeypatch.setattr(parallel, "_ITEMS_A_PROCESS", 2)
+    monkeypatch.setattr(parallel, "_ITEMS_PER_PROCESS", 2)
     results = in_order(square_here, range(11, 20), processes)
     assert [next(results)[0], next(results)[0]] == [121, 144]
     with pytest.raises(ValueError, match="unlucky"):

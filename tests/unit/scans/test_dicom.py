@@ -132,10 +132,10 @@ def edited(tmp_path, index=2, **fields):
         ({"SeriesInstanceUID": "1.9"}, "mixes 2 series: 2 head \\(6\\), 2 head \\(1\\)"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "mixes planes of several directions"),
         ({"PixelSpacing": [0.7, 0.7]}, "mixes planes of several directions or pixel sizes"),
-        ({"ImagePositionPatient": None}, "an image has no ImagePositionPatient"),
+        ({"ImagePositionPatient": None}, r"s: .*no ImagePositionPatient"),
         ({"ImagePositionPatient": [0, 0, "x"]}, "not readable DICOM|could not convert"),
         ({"Rows": 24}, "mixes matrices"),
-        ({"SamplesPerPixel": 3}, "is a picture in colour"),
+        ({"SamplesPerPixel": 3}, r"s: .*colour"),
         ({"BitsAllocated": 12}, "not readable DICOM"),
     ],
 )
@@ -154,26 +154,26 @@ def test_refused_with_a_line(tmp_path, fields, said):
 def test_missing_slice(tmp_path):
     files = write_series(tmp_path / "s", HU, AFFINE)
     files[3].unlink()
-    with pytest.raises(InputError, match="a slice is missing: 10 mm after plane 3 of 6, 5 mm"):
+    with pytest.raises(InputError, match=r"s: .*missing.*10 mm after plane 3 of 6, 5 mm"):
         read(tmp_path / "s")
 
 
 def test_uneven_slices(tmp_path):
     edited(tmp_path, index=6, ImagePositionPatient=[-12, -9, 1.0])
-    with pytest.raises(InputError, match="slices are not evenly spaced: 6 mm after plane 6"):
+    with pytest.raises(InputError, match=r"s: .*not evenly spaced.*6 mm after plane 6"):
         read(tmp_path / "s")
 
 
 def test_shifted_slices(tmp_path):
     edited(tmp_path, index=3, ImagePositionPatient=[-2, -9, -15.0])
-    with pytest.raises(InputError, match="slices are shifted by 10 mm against each other"):
+    with pytest.raises(InputError, match=r"s: .*shifted.*10 mm"):
         read(tmp_path / "s")
 
 
 def test_two_time_points_in_one_series(tmp_path):
     write_series(tmp_path / "s", HU, AFFINE)
     write_series(tmp_path / "s", HU[::-1], AFFINE, suffix="b.dcm", SOPInstanceUID=generate_uid())
-    with pytest.raises(InputError, match="two different slices lie at one place"):
+    with pytest.raises(InputError, match=r"s: .*two different slices.*\.dcm"):
         read(tmp_path / "s")
 
 
@@ -190,7 +190,7 @@ def test_damaged_and_foreign_files(tmp_path):
 
 def test_multiframe_without_positions_or_with_company(tmp_path):
     path = write_multiframe(tmp_path / "a.dcm", HU, AFFINE, groups=False)
-    with pytest.raises(InputError, match="multi-frame without the position of each frame"):
+    with pytest.raises(InputError, match=r"multi-frame without .*position"):
         read(tmp_path, [path])
     write_multiframe(tmp_path / "b.dcm", HU, AFFINE)
     write_multiframe(tmp_path / "c.dcm", HU, AFFINE)

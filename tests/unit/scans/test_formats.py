@@ -8,10 +8,10 @@ import SimpleITK as sitk
 
 from mbhseg.errors import InputError
 from mbhseg.imaging.display import to_display
-from mbhseg.imaging.nifti import save_nifti
 from mbhseg.scans import itk, nifti, npy_png
 from mbhseg.scans.scan import check, compact, image_of
 from tests.heads import blocks, head
+from tests.volumes import save_nifti
 
 HU = head(blocks((48, 40, 6)))
 COS, SIN = np.cos(0.25), np.sin(0.25)
@@ -86,10 +86,10 @@ def test_pictures_that_are_no_grey_slices(tmp_path):
     cv2.imwrite(str(tmp_path / "c.png"), colour)
     cv2.imwrite(str(tmp_path / "d.png"), np.zeros((40, 40), np.uint16))
     for name in "cd":
-        with pytest.raises(InputError, match="is no 8-bit grey picture"):
+        with pytest.raises(InputError, match=rf"{name}\.png: .*8-bit grey"):
             npy_png.read_picture(tmp_path / f"{name}.png", name)
     (tmp_path / "e.png").write_bytes(b"")
-    with pytest.raises(InputError, match="not a readable picture"):
+    with pytest.raises(InputError, match=r"e\.png: .*not a readable picture"):
         npy_png.read_picture(tmp_path / "e.png", "e")
 
 

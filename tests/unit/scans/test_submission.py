@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mbhseg.errors import InputError
-from mbhseg.imaging.nifti import save_nifti
 from mbhseg.scans.discovery import find
 from mbhseg.scans.submission import pack
 from tests.heads import blocks, head
+from tests.volumes import save_nifti
 
 AFFINE = np.diag((-0.5, 0.5, 5.0, 1.0))
 LABELS = blocks((40, 40, 4))
@@ -47,12 +47,18 @@ def broken(entry, name, **changes):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda e: (e / "labels" / "ID_01_ID_03.nii.gz").unlink(), "no labels of this scan"),
-        (lambda e: broken(e, "ID_01_ID_03", labels=LABELS[:, :, :3]), "is not the scan's"),
-        (lambda e: broken(e, "ID_01_ID_03", affine=AFFINE * 1.01), "mm off its scan"),
+        (
+            lambda e: (e / "labels" / "ID_01_ID_03.nii.gz").unlink(),
+            r"ID_01_ID_03\.nii\.gz: .*missing",
+        ),
+        (
+            lambda e: broken(e, "ID_01_ID_03", labels=LABELS[:, :, :3]),
+            r"ID_01_ID_03.*shape.*scan's",
+        ),
+        (lambda e: broken(e, "ID_01_ID_03", affine=AFFINE * 1.01), r"ID_01_ID_03.*mm off its scan"),
         (lambda e: broken(e, "ID_01_ID_03", labels=LABELS.astype(np.int16)), "stored as int16"),
         (lambda e: broken(e, "ID_01_ID_03", labels=LABELS * 2), "label 8 is outside"),
-        (lambda e: broken(e, "ID_09_ID_09"), "is of no scan that was given"),
+        (lambda e: broken(e, "ID_09_ID_09"), r"ID_09_ID_09\.nii\.gz: .*no given scan"),
     ],
 )
 def test_refuses_an_entry_that_does_not_fit(entry, change, said):
@@ -63,5 +69,5 @@ def test_refuses_an_entry_that_does_not_fit(entry, change, said):
 
 
 def test_refuses_to_check_against_nothing(entry):
-    with pytest.raises(InputError, match="no scan to check the entry against"):
+    with pytest.raises(InputError, match=r"labels: no scan to check"):
         pack(entry / "labels", [], entry / "a.zip")

@@ -1,4 +1,4 @@
-"""Splits: nobody leaks, nobody is lost, classes are in proportion, order does not matter."""
+"""Splits: no leaks, no patient is lost, classes are in proportion, order does not matter."""
 
 import math
 from typing import ClassVar
@@ -115,7 +115,7 @@ def test_seed_decides() -> None:
 
 
 def test_a_known_split_stays() -> None:
-    """The split of a fixed cohort, written down: a change of it is a change of every result."""
+    """The exact split of a fixed cohort: if it changes, every result changes."""
     cases = table_of([(f"ID_{i}_ID_0", f"ID_{i}", KEYS[i % 5]) for i in range(10)])
     table = partition.make(cases, folds=2, test=0.2, valid=0.2, seed=137)[0]
     assert "".join(name[:2] for name in table["subset"]) == "tevavavatrtrtetrtrva"
@@ -153,7 +153,7 @@ def test_classes_of_the_table_may_be_missing_values() -> None:
 @pytest.mark.parametrize(("n", "folds"), [(2, 1), (3, 3), (5, 5)])
 def test_too_few_patients(n: int, folds: int) -> None:
     cases = cohort(n, 0)
-    with pytest.raises(InputError, match=rf"{n} patients are too few .* split\.file"):
+    with pytest.raises(InputError, match=rf"^split: {n} patients .*split\.file"):
         partition.make(cases, folds=folds, test=0.2, valid=0.2, seed=0)
     enough = cohort(max(folds, 2) + 1, 0)
     table = partition.make(enough, folds=folds, test=0.2, valid=0.2, seed=0)[-1]
@@ -161,7 +161,7 @@ def test_too_few_patients(n: int, folds: int) -> None:
 
 
 def test_nothing_usable() -> None:
-    with pytest.raises(InputError, match="no usable case"):
+    with pytest.raises(InputError, match=r"^split: .*usable case"):
         partition.make(table_of([], "ok"), folds=1, test=0.2, valid=0.2, seed=0)
 
 
@@ -179,7 +179,7 @@ class TestBySlice:
         found = partition.leaks(table)
         assert len(found) >= 5  # 23 slices of 10 patients are not trained on
         assert found["subsets"].str.startswith("train,").all()
-        with pytest.raises(InputError, match=r"patient ID_.* and .* more patients"):
+        with pytest.raises(InputError, match=r"^split: patient ID_.* train .* \d+ more"):
             partition.check_leakage(table)
         members = [partition.members(table, name) for name in SUBSETS]
         listed = [(case, z) for part in members for case, zs in part.items() for z in zs or ()]
@@ -197,12 +197,12 @@ class TestBySlice:
     def test_misuse(self) -> None:
         with pytest.raises(ValueError, match="one fold"):
             partition.make(self.CASES, slices=self.SLICES, **(self.OPTIONS | {"folds": 2}))
-        with pytest.raises(InputError, match="2 slices are too few"):
+        with pytest.raises(InputError, match=r"^split: 2 slices"):
             partition.make(self.CASES, slices=self.SLICES[:2], **self.OPTIONS)
 
 
 class TestExternal:
-    """A set that another's models are tested on."""
+    """A set on which the models of another set are tested."""
 
     CASES = table_of([("a1", "A", "EDH"), ("b1", "B", ""), ("b2", "B", "SDH")]).assign(
         image_sha256=["1", "2", "3"]
@@ -225,7 +225,7 @@ class TestExternal:
         pd.testing.assert_frame_equal(one, two)
         assert partition.members(one, "test") == {"a1": None, "b1": None, "b2": None}
         assert len(one) == 3
-        with pytest.raises(InputError, match="no usable case"):
+        with pytest.raises(InputError, match=r"^split: .*usable case"):
             partition.only_test(bad, 1)
 
     def test_strangers_pass(self) -> None:
@@ -235,7 +235,7 @@ class TestExternal:
     def test_a_patient_of_train_or_valid_is_named(self, row: int) -> None:
         source = self.SOURCE.copy()
         source.loc[row, "patient"] = "B"
-        line = r"^mine.tsv: patient B .* and 1 more cases\."
+        line = r"^mine.tsv: patient B .* 1 more cases"
         with pytest.raises(InputError, match=line) as caught:
             self.check(source, self.SOURCE_CASES)
         assert "test set" in caught.value.remedy
@@ -244,7 +244,7 @@ class TestExternal:
     def test_a_scan_under_another_name_is_named(self, row: int) -> None:
         source_cases = self.SOURCE_CASES.copy()
         source_cases.loc[row, "image_sha256"] = "1"
-        with pytest.raises(InputError, match=r"^mine.tsv: scan a1 is in the set"):
+        with pytest.raises(InputError, match=r"^mine.tsv: scan a1 "):
             self.check(self.SOURCE, source_cases)
 
     def test_the_sources_own_test_cases_may_be_in_both(self) -> None:
@@ -257,7 +257,7 @@ def test_leakage_is_named() -> None:
         [("a1", "A", "train"), ("a2", "A", "test"), ("b1", "B", "valid")],
         columns=["case", "patient", "subset"],
     )
-    with pytest.raises(InputError, match=r"fold0\.tsv: patient A is in train and test") as error:
+    with pytest.raises(InputError, match=r"^fold0\.tsv: patient A .*train.*test") as error:
         partition.check_leakage(table, "fold0.tsv")
     assert "more" not in str(error.value)
     assert partition.leaks(table).to_dict("records") == [
@@ -363,20 +363,28 @@ class TestFromFile:
     @pytest.mark.parametrize(
         ("rows", "columns", "message"),
         [
-            ([("A", "train"), ("B", "valid")], "patient subset", "no subset for patient C"),
-            ([("a1", "train")], "case subset", "no subset for case a2 and 2 more"),
+            ([("A", "train"), ("B", "valid")], "patient subset", "subset.* patient C"),
+            ([("a1", "train")], "case subset", "subset.* case a2.* 2 more"),
             ([("X", "train")], "patient subset", "unknown patient 'X'"),
             ([("A", "training")], "patient subset", "unknown subset 'training'"),
-            ([("A", "train"), ("A", "test")], "patient subset", "patient A is in two subsets"),
+            ([("A", "train"), ("A", "test")], "patient subset", "patient A .*two subsets"),
             (
                 [("a1", "train"), ("a2", "test"), ("b1", "valid"), ("c1", "test")],
                 "case subset",
-                "patient A is in train and test",
+                "patient A .*train.*test",
             ),
-            ([("A", "train"), ("B", "train"), ("C", "test")], "patient subset", "valid is empty"),
-            ([("A", "valid"), ("B", "valid"), ("C", "test")], "patient subset", "train is empty"),
-            ([("A", "train")], "who subset", "It needs case or patient, and subset"),
-            ([("a1", "train", 0)], "case subset slice", "has a column slice"),
+            (
+                [("A", "train"), ("B", "train"), ("C", "test")],
+                "patient subset",
+                "valid .*empty",
+            ),
+            (
+                [("A", "valid"), ("B", "valid"), ("C", "test")],
+                "patient subset",
+                "train .*empty",
+            ),
+            ([("A", "train")], "who subset", "columns who, subset"),
+            ([("a1", "train", 0)], "case subset slice", "column slice"),
             ([("A", "train", 7)], "patient subset fold", "unknown fold '7'"),
             ([("A", "train", "x")], "patient subset fold", "unknown fold 'x'"),
         ],
@@ -387,11 +395,11 @@ class TestFromFile:
         assert str(error.value).startswith("mine.tsv")
 
     def test_folds_that_do_not_fit(self) -> None:
-        with pytest.raises(InputError, match="no column fold for 2 folds"):
+        with pytest.raises(InputError, match=r"^mine.tsv: .*column fold .*2 folds"):
             self.read([("A", "train")], "patient subset", folds=2)
         rows = [(p, s, 0) for p, s in zip("ABC", ("train", "valid", "test"), strict=True)]
-        with pytest.raises(InputError, match=r"mine.tsv, fold 1: no subset for patient A"):
+        with pytest.raises(InputError, match=r"^mine.tsv, fold 1: .*patient A"):
             self.read(rows, "patient subset fold", folds=2)
         rows += [(p, s, 1) for p, s in zip("ABC", ("train", "test", "valid"), strict=True)]
-        with pytest.raises(InputError, match="test set differs between folds"):
+        with pytest.raises(InputError, match=r"^mine.tsv: .*test set differs"):
             self.read(rows, "patient subset fold", folds=2)

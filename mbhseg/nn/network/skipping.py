@@ -1,16 +1,15 @@
-"""The model that `fit` trains: Keras' own, able to enter an epoch where another process left it."""
+"""The model that `fit` trains; it can enter an epoch where an earlier process stopped."""
 
 from typing import Any
 
 import keras
 
 
-class Trainer(keras.Model):
+class ResumableModel(keras.Model):
     """The model to train in place of `inner`, on its layers; `inner` stays uncompiled.
 
-    It passes over its next `skipped` training steps, which were done before. So `fit` counts an
-    epoch that was begun earlier from its first step, and no callback has to know that it is
-    being resumed.
+    It skips its next `skipped` training steps, which an earlier process did. So `fit` counts the
+    steps of a resumed epoch from the first, and no callback has to know of the resume.
     """
 
     train_function: Any
@@ -28,7 +27,7 @@ class Trainer(keras.Model):
     def make_variables(self, images: Any, targets: Any) -> None:
         """Make the optimizer's and the metrics' variables, which Keras leaves to the first step.
 
-        images, targets: any batch as `fit` gets it.
+        images, targets: any batch of the training.
         """
         outputs = self(images, training=False)
         self.optimizer.build(self.trainable_variables)
@@ -37,7 +36,7 @@ class Trainer(keras.Model):
         self.reset_metrics()
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras' train function, behind the count of the steps that are passed over."""
+        """Keras' train function, after the steps that are skipped."""
         if self.train_function is not None and not force:
             return self.train_function
         super().make_train_function(force=True)
@@ -46,7 +45,7 @@ class Trainer(keras.Model):
         def step(iterator: Any) -> Any:
             if self.skipped:
                 self.skipped -= 1
-                # the last one's are what Keras names the epoch's logs by
+                # Keras names the epoch's logs by those of the last step
                 return {} if self.skipped else self.get_metrics_result()
             return train(iterator)
 
