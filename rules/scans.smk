@@ -85,7 +85,6 @@ rule scans_page:
         runtime=grows(30),
     params:
         inference=config["inference"],
-        windows=experiments.named_windows(config),
         code=code("scans_page"),
     script:
         "../workflow_scripts/scans_page.py"

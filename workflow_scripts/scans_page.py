@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from mbhseg.imaging.windows import Window
 from mbhseg.provenance.commands import last_command
 from mbhseg.provenance.environment import git_state
 from mbhseg.report.scans_page import build_scans
@@ -17,7 +16,6 @@ def main(job: Any) -> None:
         job.input.predicted,
         [(Path(run_json).parent.name, run_json) for run_json in job.input.runs],
         settings=job.params.inference,
-        windows=[Window(**window) for window in job.params.windows],
         command=last_command(results),
         commit=git_state()["commit"],
     )

@@ -49,7 +49,6 @@ def build_scans(
     models: Sequence[tuple[str, str | Path]],
     *,
     settings: Mapping[str, Any],
-    windows: Sequence[Window] | None = None,
     command: str | None = None,
     commit: str | None = None,
 ) -> None:
@@ -59,9 +58,9 @@ def build_scans(
         out_dir: becomes the folder of index.html; what was there before is replaced.
         predicted: what `mbhseg.scans.pipeline.predict_scans` wrote: volumes.csv, failed.tsv, and
             viewer/<name>.webp and .json for each scan that the viewer shows.
-        models: name and run.json of each model that predicted; several are an ensemble.
+        models: name and run.json of each model that predicted; several are an ensemble. The
+            viewer offers their windows.
         settings: how it was predicted, to print.
-        windows: those that the viewer offers, in this order; None for those of the models.
         command: the command line to print, if known.
         commit: the state of the code to print, if known.
 
@@ -79,10 +78,9 @@ def build_scans(
         failed = failures(read_table(predicted / FAILED))
         records = [read_json(path) for _, path in models]
         told = [model_of(name, info) for (name, _), info in zip(models, records, strict=True)]
-        offered = windows_of(records) if windows is None else windows
         with atomic_dir(out) as partial:
             assets = Assets(partial)
-            maps, scripts = _viewer(predicted, rows, system, offered, assets)
+            maps, scripts = _viewer(predicted, rows, system, windows_of(records), assets)
             context = {
                 "system": system,
                 "models": told,

@@ -129,7 +129,7 @@ EDITED = {
     "mbhseg/phantom/density.py": INSPECTED | {"make_phantom"},
     "mbhseg/files.py": INSPECTED | {"make_phantom"},
     "mbhseg/inspect/examine.py": INSPECTED,
-    "mbhseg/evaluation/agreement.py": AGREED | SCORED | {"agree"},
+    "mbhseg/evaluation/agreement.py": AGREED | EVALUATED | {"agree"},
     "mbhseg/inference/predictor.py": INFERRED,
     "mbhseg/nn/network/flexunet.py": TRAINED,
     "mbhseg/nn/antillia/legacy_score.py": REPORTED | {"legacy"},

@@ -113,7 +113,7 @@ def handed(path: Path) -> dict[str, Any]:
 # --- the page
 
 
-def test_windows_are_the_models_unless_given(page, predicted, tmp_path):
+def test_windows_are_the_models(page, predicted, tmp_path):
     assert handed(page / "viewer/index.js")["windows"] == RUN_JSON["input"]["windows"]
     own = {"name": "lung", "level": -600, "width": 1500}
     brain = {"name": "brain", "level": 35, "width": 80}  # of the second model: the first's counts
@@ -123,8 +123,6 @@ def test_windows_are_the_models_unless_given(page, predicted, tmp_path):
     both = make(tmp_path / "both", predicted, models=models)
     expected = [*RUN_JSON["input"]["windows"], own]
     assert handed(both / "viewer/index.js")["windows"] == expected
-    given = make(tmp_path / "given", predicted, windows=[Window(**own)])
-    assert handed(given / "viewer/index.js")["windows"] == [own]
 
 
 def test_table_is_that_of_the_volumes(page, predicted):
