@@ -32,7 +32,7 @@ from tests.nn.seed_reference import (
     write_h5,
 )
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parents[1]  # the programs that other environments run
 PLAIN = Settings(levels=3, filters=4, kernel=7, size=16)
 RICH = Settings(
     levels=3,
