@@ -7,6 +7,7 @@ from mbhseg.errors import InputError
 from mbhseg.inference.predictor import Predictor
 from mbhseg.nn.network.saving import load_model
 from mbhseg.nn.patches import Box, Patch, around, cover, draw, head_spans
+from tests.heads import probabilities
 from tests.nn.conftest import SIZE
 
 PATCH = Patch(16, 8, 8)
@@ -89,8 +90,8 @@ def test_trains_on_patches_and_predicts_the_whole(train_toy, toy):
     predictor = Predictor.load(outputs.model)
     hu = np.full((SIZE, SIZE, 2), -1000, np.int16)
     hu[8:20, 4:30] = 60
-    probabilities = predictor.probabilities(hu)
-    assert probabilities.shape == (SIZE, SIZE, 2, 6)
-    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
-    outside = probabilities[:, :3, :, 0]  # nearer to the edge than the box over the head comes
+    shares = probabilities(predictor, hu)
+    assert shares.shape == (SIZE, SIZE, 2, 6)
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-5)
+    outside = shares[:, :3, :, 0]  # nearer to the edge than the box over the head comes
     assert (outside == 1).all()

@@ -32,7 +32,7 @@ from tests.nn.seed_reference import (
     write_h5,
 )
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parents[1]  # the programs that other environments run
 PLAIN = Settings(levels=3, filters=4, kernel=7, size=16)
 RICH = Settings(
     levels=3,
@@ -326,8 +326,8 @@ def other_classes(path):
         (Path.unlink, ("is not there", "the experiment's weights")),
         (not_finite, ("bias of layer conv2d_2 is not finite",)),
         (whole_numbers, ("conv2d_2/bias:0 of layer conv2d_2 is no array of numbers",)),
-        (lost_data, ("conv2d_2/bias:0 is listed in the file but not held by it",)),
-        (outside_link, ("conv2d_2/bias:0 is listed in the file but not held by it",)),
+        (lost_data, ("conv2d_2/bias:0 is listed in the file",)),
+        (outside_link, ("conv2d_2/bias:0 is listed in the file",)),
         (outside_data, ("conv2d_2/bias:0 of layer conv2d_2 is no array of numbers",)),
         (broken_config, ("its model_config is damaged",)),
         (other_classes, ("layer conv2d_10 ", "kernel (1, 1, 4, 4)", "with 6 classes")),
