@@ -1,6 +1,7 @@
 """Podman with a store of its own, for a test that builds an image and runs it."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 TOOLS = ("podman", "mmdebstrap")
 RUNTIMES = ("crun", "runc")
+GIB = 2**30
+STORE = 10 * GIB  # holds the layer twice while it is committed
 MANY = 4096  # open files and processes: enough for TensorFlow, and below what machines allow
 
 
@@ -34,7 +37,7 @@ def call(*words: str | Path, **options) -> str:
 
 
 def _limits() -> list[str]:
-    """Flags for limits that this process may set: podman's own may be more than is allowed."""
+    """Flags for limits that this process may set; podman's own may be too high for it."""
     words = []
     for name, kind in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
         hard = resource.getrlimit(kind)[1]
@@ -81,13 +84,29 @@ class Podman:
 
 @contextmanager
 def podman() -> Iterator[Podman]:
-    """Podman in a folder that is removed at the end; its name is short, as podman asks for."""
-    root = Path(tempfile.mkdtemp(prefix="mbhseg-"))
+    """Podman in a folder that is gone at the end; its name is short, as podman asks for.
+
+    The store lies in memory where there is plenty: disks may take minutes to delete 60,000 files.
+    """
+    root = Path(tempfile.mkdtemp(prefix="mbhseg-image-"))
+    store = root / "store"
+    store.mkdir()
+    if _memory() > STORE + 4 * GIB:
+        words = ("mount", "-t", "tmpfs", "-o", f"size={STORE},mode=700", "mbhseg", store)
+        subprocess.run(words, check=False)
     try:
         yield Podman(root)
     finally:
-        subprocess.run(["umount", "--recursive", root / "store/overlay"], check=False)
+        for folder in (store / "overlay", store):
+            if folder.is_mount():
+                subprocess.run(["umount", "--recursive", folder], check=True)
         shutil.rmtree(root)
+
+
+def _memory() -> int:
+    """Bytes of memory that can be used without swapping."""
+    line = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(line.group(1)) * 1024 if line else 0
 
 
 def debian_with_python(archive: Path, release: str, python: str) -> None:

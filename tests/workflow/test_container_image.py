@@ -1,11 +1,13 @@
-"""The Dockerfile's image, built and run as a cluster or hospital would: no rights, no network.
+"""The Dockerfile's image, built, and run as a careful site would: without rights or a network.
 
 Registries of images may be out of reach, so Debian's packages make the base image. In place of it
-MBHSEG_PULL_BASE=1 takes the one that the Dockerfile names. pip in the image finds the wheels that
-this machine's pip downloads.
+MBHSEG_PULL_BASE=1 takes the one that the Dockerfile names. pip in the image installs the wheels
+that this machine's pip downloads.
 """
 
+import json
 import os
+import platform
 import re
 import sys
 
@@ -69,6 +71,10 @@ def test_an_unknown_user_runs_the_read_only_image_with_the_same_results(podman, 
     run = ("--cores", "2", "--configfile", "/tiny.yaml")
     text = podman.run(IMAGE, *run, flags=(*UNPRIVILEGED, *mounts))
     assert "(100%) done" in text
-    assert_same_results(finished, work)
     assert {path.lstat().st_uid for path in work.rglob("*")} == {USER}
     assert "Nothing to be done" in podman.run(IMAGE, *run, flags=(*UNPRIVILEGED, *mounts))
+    tiny = work / "results/tiny"
+    python = json.loads((tiny / "models/flexunet-f0-s1/run.json").read_text())["versions"]["python"]
+    for page in (*tiny.rglob("model_card.md"), tiny / "report/index.html"):
+        page.write_text(page.read_text().replace(python, platform.python_version()))
+    assert_same_results(finished, work)
