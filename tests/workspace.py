@@ -10,8 +10,8 @@ from mbhseg.provenance.compare_folders import check, compare
 
 REPO = Path(__file__).resolve().parents[1]
 PARTS = (
-    *("Snakefile", "rules", "config", "workflow_scripts", "mbhseg", "envs", "profiles"),
-    "captions",
+    *("Snakefile", "rules", "config", "workflow_scripts"),
+    *("mbhseg", "envs", "profiles", "captions"),
 )
 TINY = REPO / "tests" / "workflow" / "tiny.yaml"
 
