@@ -69,7 +69,7 @@ def add_completion(completion: argparse.ArgumentParser) -> None:
 
 def _submit(options: argparse.Namespace) -> int:
     from mbhseg.scans.discovery import find
-    from mbhseg.scans.overwrite import refuse_over
+    from mbhseg.scans.overwrite import refuse_foreign_entry, refuse_over
     from mbhseg.scans.submission import pack
 
     found, failures = find(options.scans)
@@ -79,6 +79,7 @@ def _submit(options: argparse.Namespace) -> int:
     volumes = (path for path in Path(options.predictions).rglob("*") if path.is_file())
     read = (path for scan in found for path in scan.files)
     refuse_over([*options.scans, *read, *volumes], options.out)
+    refuse_foreign_entry(options.out)
     count = pack(options.predictions, found, options.out)
     print(f"{count} volumes, each on the voxels of its scan: {options.out}")
     return _OK

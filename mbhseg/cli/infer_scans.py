@@ -96,7 +96,11 @@ def _infer(options: argparse.Namespace) -> int:
     from mbhseg.scans.discovery import find
     from mbhseg.scans.layout import FAILED as FAILED_TABLE
     from mbhseg.scans.layout import REPORT
-    from mbhseg.scans.overwrite import refuse_foreign_report, refuse_over_inputs
+    from mbhseg.scans.overwrite import (
+        refuse_foreign_report,
+        refuse_over_inputs,
+        refuse_over_others,
+    )
     from mbhseg.scans.pipeline import load_predictor, predict_scans
 
     if options.report:
@@ -111,6 +115,7 @@ def _infer(options: argparse.Namespace) -> int:
     refuse_over_inputs(found, folder)
     if options.report:
         refuse_foreign_report(folder / REPORT)
+    refuse_over_others(found, folder)
     folders = [bundle.locate(model) for model in options.model]
     predictor, settings = load_predictor(folders, inference, options.threads)
     table, failed = predict_scans(found, predictor, folder, settings, failures)

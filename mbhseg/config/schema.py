@@ -14,7 +14,7 @@ import jsonschema
 import yaml
 
 from mbhseg.config.experiments import CHANNELS, RECIPE, recipe, weights
-from mbhseg.config.targets import SOURCES
+from mbhseg.config.targets import SOURCES, endangered_scans
 
 # settings that are gone, and what to do about one in an older config
 GONE = {
@@ -140,6 +140,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{stated}. Set the others to null"
             )
         yield from _models_faults(config, name)
+    for place in endangered_scans(config):
+        yield (
+            f"config: scans: {place} is among the predictions in results/<dataset>/scans, or holds "
+            "them, and a new run removes those. Name files elsewhere"
+        )
     for key, known in (("datasets", config["datasets"]), ("experiments", config["experiments"])):
         for name in build[key]:
             if name not in known:

@@ -33,6 +33,22 @@ def scans(config: Mapping[str, Any]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
+def endangered_scans(config: Mapping[str, Any]) -> list[str]:
+    """The user's own scans among, or around, the predictions of scans: a new run removes those.
+
+    Links are followed; relative paths are below the working directory.
+    """
+    results = Path("results").resolve()
+
+    def endangered(place: Path) -> bool:
+        if not place.is_relative_to(results):
+            return results.is_relative_to(place)
+        below = place.relative_to(results).parts  # <dataset>, scans, <model>, ...
+        return len(below) < 2 or below[1] == "scans"
+
+    return [given for given in scans(config) if endangered(Path(given).resolve())]
+
+
 def scan_files(config: Mapping[str, Any]) -> list[str]:
     """Every file of the user's own scans, so that a change of one of them reruns the prediction."""
     files: list[str] = []

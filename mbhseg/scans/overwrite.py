@@ -1,13 +1,26 @@
 """What must not be replaced: the user's own files, and folders not made by --report."""
 
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mbhseg.errors import InputError
-from mbhseg.predictions.writing import MASKS, PROBABILITIES, case_file
+from mbhseg.files import read_table
+from mbhseg.imaging.nifti import parse_nifti
+from mbhseg.predictions.writing import MASKS, OVERLAYS, PROBABILITIES, case_file
+from mbhseg.scans import outcome
 from mbhseg.scans.discovery import FoundScan
-from mbhseg.scans.layout import ANIMATIONS, DICOM_SEG, ENTROPY, MOSAICS, REPORT, VIEWER
+from mbhseg.scans.layout import (
+    ANIMATIONS,
+    DICOM_SEG,
+    ENTROPY,
+    FAILED,
+    MOSAICS,
+    REPORT,
+    VIEWER,
+    VOLUMES,
+)
 
 _PICTURES = MASKS.split("/")[0]
 _FOLDERS = (PROBABILITIES, ENTROPY, _PICTURES, MOSAICS, ANIMATIONS, DICOM_SEG, VIEWER, REPORT)
@@ -37,6 +50,66 @@ def refuse_over_inputs(scans: Sequence[FoundScan], folder: str | Path) -> None:
             first, *rest = path.relative_to(folder).parts
             if first in _FOLDERS if rest else first.casefold() in labels:
                 raise InputError(path, "is an input, and a result would replace it", _REMEDY)
+
+
+def refuse_over_others(scans: Sequence[FoundScan], folder: str | Path) -> None:
+    """Raise InputError if predicting `scans` into `folder` would replace what no prediction made.
+
+    A folder with a volumes.csv of ours may be predicted into again: its label volumes are those
+    that volumes.csv lists, or hold uint8 as ours do. In any other folder nothing may lie where a
+    result goes. Subfolders of results must not be links, which would lead elsewhere.
+    """
+    folder = Path(folder)
+    places = [folder / name for name in (*_FOLDERS, MASKS, OVERLAYS)]
+    for place in places:
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise InputError(place, "is in the way: results need a folder there", _REMEDY)
+    listed = _listed(folder / VOLUMES)
+    labels = [folder / case_file(scan.name) for scan in scans]
+    if listed is None:
+        tables = [folder / VOLUMES, folder / FAILED]
+        labels += [folder / f"{scan.name}.npy" for scan in scans]
+        taken = [path for path in (*tables, *labels) if path.exists()]
+        own = [place for place in places if place.name != REPORT]  # `refuse_foreign_report`
+        taken += [place for place in own if place.is_dir() and any(place.iterdir())]
+    else:
+        taken = [path for path in labels if path.name not in listed and not _is_labels(path)]
+    if taken:
+        raise InputError(taken[0], "is there, and no prediction made it", _REMEDY)
+
+
+def _listed(volumes: Path) -> set[str] | None:
+    """The label files that a table of predicted scans lists; None if it is no such table."""
+    try:
+        table = read_table(volumes)
+    except (OSError, ValueError):
+        return None
+    known = list(table.columns) == list(outcome.COLUMNS)
+    return set(map(case_file, table["case"])) if known else None
+
+
+def _is_labels(path: Path) -> bool:
+    """Whether nothing is at `path`, or a NIfTI volume that stores uint8."""
+    if not path.exists():
+        return True
+    try:
+        return bool(parse_nifti(path.read_bytes(), str(path)).extra["dtype"] == "uint8")
+    except (OSError, InputError):
+        return False
+
+
+def refuse_foreign_entry(output: str | Path) -> None:
+    """Raise InputError if `output` is there and is no zip of label volumes, as `submit` makes."""
+    output = Path(output)
+    if not output.exists():
+        return
+    try:
+        with zipfile.ZipFile(output) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        names = [""]
+    if not all(name.endswith(".nii.gz") and "/" not in name for name in names):
+        raise InputError(output, "is there, and is not a challenge entry", _REMEDY)
 
 
 def refuse_over(inputs: Iterable[str | Path], output: str | Path) -> None:

@@ -114,6 +114,8 @@ def predict_scans(
     folder = Path(folder)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / VOLUMES).exists():  # by it a killed run's folder is known as ours
+            write_table(folder / VOLUMES, pd.DataFrame(columns=list(outcome.COLUMNS)))
     done: Rows = {}
     failed = list(failures)
     try:

@@ -220,3 +220,31 @@ def test_windows_are_named_in_the_order_of_the_config(default):
     named = experiments.named_windows(default)
     assert [window["name"] for window in named] == ["brain", "subdural", "bone", "seed"]
     assert named[1] == {"name": "subdural", "level": 75, "width": 215}
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ("results/mbhseg25/scans/flexunet-f0-s137/mine.nii.gz", True),
+        ("results/mbhseg25/scans", True),
+        ("results/mbhseg25", True),
+        (".", True),
+        ("link/mine.nii.gz", True),
+        ("results/mbhseg25/raw/archive.zip", False),
+        ("scans", False),
+        ("../elsewhere", False),
+    ],
+)
+def test_scans_among_the_predictions_are_refused(
+    default, schemas, tmp_path, monkeypatch, given, refused
+):
+    (tmp_path / "here/results/mbhseg25/scans/run").mkdir(parents=True)
+    (tmp_path / "here/link").symlink_to("results/mbhseg25/scans/run")
+    monkeypatch.chdir(tmp_path / "here")
+    for scans in (given, ["other", given]):
+        config = changed(default, "scans", scans)
+        if refused:
+            with pytest.raises(settings.ConfigError, match=r"config: scans: .*results"):
+                settings.check(config, schemas)
+        else:
+            settings.check(config, schemas)

@@ -1,12 +1,24 @@
 """No result takes the place of an input, and no report that of a folder that it did not make."""
 
 import os
+import zipfile
 
+import nibabel as nib
+import numpy as np
+import pandas as pd
 import pytest
 
 from mbhseg.errors import InputError
+from mbhseg.files import write_table
+from mbhseg.scans import outcome
 from mbhseg.scans.discovery import FoundScan
-from mbhseg.scans.overwrite import refuse_foreign_report, refuse_over, refuse_over_inputs
+from mbhseg.scans.overwrite import (
+    refuse_foreign_entry,
+    refuse_foreign_report,
+    refuse_over,
+    refuse_over_inputs,
+    refuse_over_others,
+)
 
 
 def scan(path, name=None):
@@ -100,3 +112,75 @@ def test_what_a_report_did_not_make_stays(tmp_path, make):
     make(tmp_path / "report")
     with pytest.raises(InputError, match=r"report.*Move it away"):
         refuse_foreign_report(tmp_path / "report")
+
+
+def predicted(folder, *cases):
+    """A folder that was predicted into: its table lists the cases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [dict.fromkeys(outcome.COLUMNS, 0) | {"case": case} for case in cases]
+    write_table(folder / "volumes.csv", pd.DataFrame(rows, columns=list(outcome.COLUMNS)))
+    return folder
+
+
+def volume(path, dtype):
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), dtype), np.eye(4)), path)
+
+
+def linked(out):
+    (out.parent / "scans").mkdir()
+    (out / "probabilities").symlink_to("../scans")
+
+
+def linked_deeper(out):
+    (out / "png").mkdir()
+    (out / "png/masks").symlink_to(out.parent)
+
+
+IN_THE_WAY = {
+    "a CT of the same name": lambda out: volume(out / "a.nii.gz", np.int16),
+    "an array of the same name": lambda out: (out / "a.npy").write_bytes(b"HU"),
+    "a table of the user's": lambda out: (out / "volumes.csv").write_text("patient,ml\nx,1\n"),
+    "pictures of the user's": lambda out: (
+        (out / "png").mkdir(),
+        (out / "png/a.png").write_bytes(b"p"),
+    ),
+    "a file where a folder goes": lambda out: (out / "mosaics").write_text("x"),
+    "a folder that is a link": linked,
+    "a link within a folder": linked_deeper,
+    "a link into nothing": lambda out: (out / "viewer").symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("make", IN_THE_WAY.values(), ids=IN_THE_WAY)
+def test_nothing_of_the_users_is_replaced(tmp_path, make):
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out")
+    with pytest.raises(InputError, match=r"out/.*Choose another --out"):
+        refuse_over_others([FoundScan("a", "elsewhere", lambda: None)], tmp_path / "out")
+
+
+def test_a_folder_of_predictions_is_predicted_into_again(tmp_path):
+    scans = [FoundScan(name, "elsewhere", lambda: None) for name in ("a", "b")]
+    refuse_over_others(scans, tmp_path / "none")
+    out = predicted(tmp_path / "out", "a")
+    volume(out / "a.nii.gz", np.int16)  # listed
+    volume(out / "b.nii.gz", np.uint8)  # of a run that was killed
+    (out / "png/masks").mkdir(parents=True)
+    (out / "png/masks/a_000.png").write_bytes(b"p")
+    refuse_over_others(scans, out)
+    volume(out / "b.nii.gz", np.int16)
+    with pytest.raises(InputError, match=r"b\.nii\.gz"):
+        refuse_over_others(scans, out)
+
+
+def test_a_challenge_entry_replaces_an_entry_alone(tmp_path):
+    refuse_foreign_entry(tmp_path / "new.zip")
+    with zipfile.ZipFile(tmp_path / "entry.zip", "w") as archive:
+        archive.writestr("a.nii.gz", b"labels")
+    refuse_foreign_entry(tmp_path / "entry.zip")
+    (tmp_path / "x.raw").write_bytes(b"voxels")
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("top/a/image.nii.gz", b"scan")
+    for name in ("x.raw", "data.zip", ""):
+        with pytest.raises(InputError, match="not a challenge entry"):
+            refuse_foreign_entry(tmp_path / name)
