@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mbhseg.classes import Labels
-from mbhseg.config.defaults import defaults
-from mbhseg.errors import InputError
+from mbhseg.config.defaults import defaults, schemas_folder
+from mbhseg.config.schema import check_section
+from mbhseg.errors import InputError, reason
 from mbhseg.imaging import geometry
 from mbhseg.imaging.nifti import label_array
 from mbhseg.inference.averaging import PlanePredictor
@@ -56,7 +57,7 @@ class Model:
 
     def predict(self, hu: NDArray[Any], affine: NDArray[Any]) -> Prediction:
         """As `mbhseg.predict`, with this model."""
-        hu = np.asarray(hu)
+        hu = _array("hu", hu)
         if hu.dtype.kind not in "iuf":
             raise InputError("hu", f"values of type {hu.dtype} are no HU", "Give numbers")
         affine = _affine(affine)
@@ -87,15 +88,19 @@ def load_model(
     TensorFlow's threads and determinism are set for the process.
 
     Raises InputError if there is no such model, if it is broken, if the models of an ensemble do
-    not fit each other, or if TensorFlow is not installed; TypeError for an unknown option.
+    not fit each other, if an option has a value that the config may not have, or if TensorFlow is
+    not installed; TypeError for an unknown option.
     """
     for name in options:
         if name not in OPTIONS:
             raise TypeError(f"no option {name!r}. There are {', '.join(OPTIONS)}")
-    models = [model] if isinstance(model, str | Path) else list(model)
-    if not models:
-        raise InputError("model", "names no model", "Give a folder, or a name of the hub")
+    models = _models(model)
     inference = defaults()["inference"] | options | _NOTHING | {"probabilities": probabilities}
+    inference = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in inference.items()
+    }
+    check_section("inference", inference, schemas_folder())
     try:
         predictor, settings = load_predictor(models, inference, inference["threads"])
     except ModuleNotFoundError as error:
@@ -149,7 +154,7 @@ def score(reference: NDArray[Any], prediction: NDArray[Any], affine: NDArray[Any
     affine = _affine(affine)
     volumes = {}
     for name, values in (("reference", reference), ("prediction", prediction)):
-        values = np.asarray(values)
+        values = _array(name, values)
         if values.ndim != 3 or values.dtype.kind not in "biuf":
             shown = f"{values.dtype} of shape {values.shape}"
             raise InputError(name, f"{shown} is no volume of labels", "Give labels [x, y, z]")
@@ -168,10 +173,28 @@ def score(reference: NDArray[Any], prediction: NDArray[Any], affine: NDArray[Any
     )
 
 
+def _models(model: Any) -> list[str | Path]:
+    """The names of the models: at least one, none of them empty."""
+    models = [model] if isinstance(model, str | Path) or not np.iterable(model) else list(model)
+    if not models or not all(isinstance(each, str | Path) and str(each) for each in models):
+        raise InputError("model", "names no model", "Give a folder, or a name of the hub")
+    return models
+
+
 def _affine(affine: NDArray[Any]) -> NDArray[np.float64]:
-    matrix = np.asarray(affine, np.float64)
-    if matrix.shape != (4, 4) or geometry.is_degenerate(matrix):
-        raise InputError(
-            "affine", "is no 4 x 4 matrix that maps voxels to mm", "Give that of the NIfTI file"
-        )
-    return matrix
+    matrix, remedy = _array("affine", affine), "Give that of the NIfTI file"
+    real = matrix.dtype.kind in "iuf"
+    if not real or matrix.shape != (4, 4) or geometry.is_degenerate(matrix):
+        raise InputError("affine", "is no 4 x 4 matrix that maps voxels to mm", remedy)
+    if not np.allclose(matrix[3], (0, 0, 0, 1), rtol=0, atol=1e-6):
+        raise InputError("affine", f"its last row is {matrix[3]}, not 0 0 0 1", remedy)
+    return matrix.astype(np.float64)
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    if np.ma.isMaskedArray(values):
+        raise InputError(name, "is a masked array", "Fill it first, by its method filled")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(name, f"is no array ({reason(error)})", "Give an array") from error

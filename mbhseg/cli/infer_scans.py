@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mbhseg.config.defaults import defaults
+from mbhseg.config.defaults import defaults, schemas_folder
 
 _OK, _FAILED = 0, 1
 _SCANS = """\
@@ -54,7 +54,7 @@ def add_options(infer: argparse.ArgumentParser) -> None:
     for key, told in _SWITCHES.items():
         state = "on" if given[key] else "off"
         add(
-            f"--{key.replace('_', '-')}",
+            _option(key),
             action=argparse.BooleanOptionalAction,
             help=f"{told} (default: {state})",
         )
@@ -91,9 +91,15 @@ def add_options(infer: argparse.ArgumentParser) -> None:
     infer.set_defaults(run=_infer, **given)
 
 
+def _option(key: str) -> str:
+    """The option of a key of the config."""
+    return f"--{key.replace('_', '-')}"
+
+
 def _infer(options: argparse.Namespace) -> int:
+    from mbhseg.config.schema import check_section
     from mbhseg.inference import bundle
-    from mbhseg.scans.discovery import find
+    from mbhseg.scans.discovery import find_some
     from mbhseg.scans.layout import FAILED as FAILED_TABLE
     from mbhseg.scans.layout import REPORT
     from mbhseg.scans.overwrite import (
@@ -108,8 +114,9 @@ def _infer(options: argparse.Namespace) -> int:
 
     inference = {key: getattr(options, key) for key in defaults()["inference"]}
     inference["ensemble"] = len(options.model) > 1
+    check_section("inference", inference, schemas_folder(), _option)
     folder = Path(options.out)
-    found, failures = find(options.scans)
+    found, failures = find_some(options.scans)
     for failure in failures:
         print(f"mbhseg: {failure.file}: {failure.what}. {failure.remedy}", file=sys.stderr)
     refuse_over_inputs(found, folder)

@@ -5,19 +5,22 @@ and `doctor` runs where nothing is installed.
 """
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mbhseg import __version__
 from mbhseg.errors import InputError
 from mbhseg.runtime.extras import not_installed
 
 PROG = "mbhseg"
-OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, REFUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+# what a word names that is a path, by the name that the help gives it
+_NAMED = {"SCAN": "scan", "MODEL": "model", "DIR": "folder", "RESULTS": "folder", "ZIP": "file"}
 
 
 # by name: what it does, and the function of this package that adds its options
@@ -56,14 +59,16 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run a command, by default that of the command line, and give the exit status.
 
     0: all went well. 1: some scans failed, see failed.tsv. 2: nothing was done. 130: interrupted;
-    what was finished is there.
+    what was finished is there. 141: nobody read what was printed, as `| head` may not.
     """
     words = sys.argv[1:] if words is None else words
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported only later
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     try:
-        options = _parse(words)
-        return int(options.run(options))
+        with _flushed():
+            options = _parse(words)
+            _refuse_empty(options)
+            return int(options.run(options))
     except InputError as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return REFUSED
@@ -75,6 +80,28 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{PROG}: interrupted; the finished scans are there", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
+        return UNREAD
+
+
+@contextlib.contextmanager
+def _flushed() -> Iterator[None]:
+    """Print all at the end of the block, so that what fails then can still be caught."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+    """Raise InputError if a path is an empty word, which would mean the current folder."""
+    for action in options.parser._actions:
+        given = getattr(options, action.dest, None)
+        if action.metavar in _NAMED and "" in (given if isinstance(given, list) else [given]):
+            name = action.option_strings[0] if action.option_strings else action.metavar
+            what = _NAMED[action.metavar]
+            raise InputError(name, f"names no {what}, as it is empty", f"Give a {what}")
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -6,7 +6,9 @@ Light on purpose: the Snakefile imports it at every call.
 import contextlib
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+import math
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ import yaml
 
 from mbhseg.config.experiments import CHANNELS, RECIPE, recipe, weights
 from mbhseg.config.targets import SOURCES, endangered_scans
+from mbhseg.errors import InputError
 
 # settings that are gone, and what to do about one in an older config
 GONE = {
     "slices.seed": "the draw of keep: bleeding_plus is the same for everyone",
     "training.summary": "snakemake results/summaries/<experiment>.txt lists layers and parameters",
 }
+
+
+_KINDS = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
 
 
 class ConfigError(Exception):
@@ -90,6 +96,36 @@ def check(config: Mapping[str, Any], schemas: Path) -> None:
     faults = faults or list(_contradictions(config))
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def check_section(
+    section: str,
+    values: Mapping[str, Any],
+    schemas: Path,
+    shown: Callable[[str], str] = str,
+) -> None:
+    """Raise InputError unless each of the values may stand in a flat section of the configuration.
+
+    It names the first key that is wrong, as `shown` words it. Stricter than `check`, whose values
+    come from YAML: 2.0 is no whole number, and numbers are finite.
+    """
+    rules = schema(schemas)["properties"][section]["properties"]
+    for key, value in values.items():
+        valid = isinstance(value, str | int | float)
+        valid = valid and jsonschema.Draft202012Validator(rules[key]).is_valid(value)
+        if isinstance(value, float):
+            valid = valid and rules[key].get("type") != "integer" and math.isfinite(value)
+        if not valid:
+            raise InputError(shown(key), f"is {reprlib.repr(value)}", f"Give {_wanted(rules[key])}")
+
+
+def _wanted(rules: Mapping[str, Any]) -> str:
+    """What a key of a flat section takes, in words."""
+    if "enum" in rules:
+        return f"one of {', '.join(map(str, rules['enum']))}"
+    limits = {"from": rules.get("minimum"), "to": rules.get("maximum")}
+    words = [f"{word} {limit}" for word, limit in limits.items() if limit is not None]
+    return " ".join([_KINDS.get(rules["type"], f"a {rules['type']}"), *words])
 
 
 def _explain(error: jsonschema.ValidationError) -> Iterator[str]:

@@ -36,6 +36,8 @@ def locate(model: str) -> Path:
     An existing folder takes precedence. Raises InputError if there is neither, if the hub refuses,
     or if a fetched model would run foreign code.
     """
+    if not model:
+        raise InputError("model", "names no model", "Give a folder, or a name of the hub")
     path = Path(model)
     if path.exists():
         return path if path.is_dir() else path.parent
@@ -45,11 +47,15 @@ def locate(model: str) -> Path:
             model, "no such model folder", "Give a folder, or owner/name@revision of the hub"
         )
     folder = download_model(match[1], match[2] or "main", FILES)
-    for name in REQUIRED:
-        if not (folder / name).is_file():
-            raise InputError(model, f"has no {name}", "Publish it with mbhseg publish")
+    _require_files(folder, model, "Publish it with mbhseg publish")
     refuse_foreign_code(folder / MODEL)
     return folder
+
+
+def _require_files(folder: Path, named: str | Path, remedy: str) -> None:
+    for name in REQUIRED:
+        if not (folder / name).is_file():
+            raise InputError(named, f"has no {name}", remedy)
 
 
 def load(
@@ -69,6 +75,8 @@ def load(
     Raises InputError for a model that cannot be loaded or does not fit the others.
     """
     folders = [locate(model) for model in models]
+    for folder in folders:
+        _require_files(folder, folder, "Give the folder of a run's model")
     members = []
     for folder in folders:
         check_versions(folder / RUN)
@@ -130,9 +138,7 @@ def publish(folder: str | Path, repo: str, *, private: bool = False, tag: str | 
     model would run foreign code, or if the hub refuses.
     """
     folder = Path(folder)
-    for name in REQUIRED:
-        if not (folder / name).is_file():
-            raise InputError(folder, f"has no {name}", "Give the folder of a run's model")
+    _require_files(folder, folder, "Give the folder of a run's model")
     refuse_foreign_code(folder / MODEL)
     files = [folder / name for name in FILES if (folder / name).is_file()]
     files += [path for path in (folder / "README.md",) if path.is_file()]

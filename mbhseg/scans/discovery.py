@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, reason
 from mbhseg.scans import dicom, itk, nifti, npy_png
 from mbhseg.scans.failures import Failure
 from mbhseg.scans.scan import Scan
@@ -19,7 +19,7 @@ _READERS: dict[str, Callable[[Path, str], Scan]] = {
     ".npy": npy_png.read_array,
     ".png": npy_png.read_picture,
 }
-_DICOM, _ZIP = (".dcm", ".dicom"), ".zip"
+_DICOM, _ZIP, _LIST = (".dcm", ".dicom"), ".zip", ".txt"
 _KNOWN = "NIfTI, MHA, NRRD, NPY, PNG, DICOM, or a zip of the data set's layout"
 
 
@@ -43,15 +43,12 @@ def find(inputs: Iterable[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
     DICOM series by its folder, and `<case>/image.nii.gz` by its case, whose `label_annot_<k>`
     are ignored. Files of unknown formats in a folder are skipped.
 
-    Two scans with the same name are both failures.
+    Two scans with the same name are both failures. So is a list that lists itself.
     """
     scans: list[FoundScan] = []
     failures: list[Failure] = []
     for given in inputs:
-        try:
-            scans += _search(Path(given))
-        except InputError as error:
-            failures.append(Failure.of(_stem(Path(given)), error))
+        _add(Path(given), scans, failures)
     for name, count in Counter(scan.name for scan in scans).items():
         if count > 1:
             twins = [scan.where for scan in scans if scan.name == name]
@@ -62,12 +59,46 @@ def find(inputs: Iterable[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
 
 
 def find_some(inputs: Sequence[str | Path]) -> tuple[list[FoundScan], list[Failure]]:
-    """Like `find`; InputError if no input was given."""
-    if not inputs:
+    """Like `find`; InputError if the inputs name nothing, or one of them is an empty word."""
+    found, failures = ([], []) if "" in inputs else find(inputs)
+    if not found and not failures:
         raise InputError(
-            "scans", "names no scan", "Set scans in the config, or --config scans=/path"
+            ", ".join(str(each) for each in inputs if each) or "scans",
+            "names no scan",
+            "Give files or folders; the workflow takes them from scans of its config",
         )
-    return find(inputs)
+    return found, failures
+
+
+def _add(
+    path: Path, scans: list[FoundScan], failures: list[Failure], lists: tuple[Path, ...] = ()
+) -> None:
+    """Add the scans or the failure of one input, or of each line of a list, named by `lists`."""
+    try:
+        if path.suffix.lower() == _LIST and path.is_file():
+            lines, here = _lines(path), path.resolve()
+            if here in lists:
+                raise InputError(path, "lists itself", f"Remove it from {lists[-1].name}")
+            for line in lines:
+                _add(path.parent / line, scans, failures, (*lists, here))
+        else:
+            scans += _search(path)
+    except InputError as error:
+        failures.append(Failure.of(_stem(path), error))
+    except OSError as error:  # such as a name that is too long, or no permission
+        failures.append(
+            Failure(path.name, str(path), f"cannot be read ({reason(error)})", "Check the path")
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            path, "is no list of scans (not UTF-8 text)", "List files or folders, one per line"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _search(path: Path) -> list[FoundScan]:
@@ -83,9 +114,6 @@ def _search(path: Path) -> list[FoundScan]:
             FoundScan(c, f"{path}:{c}", partial(nifti.read_member, path, c), (path,))
             for c in nifti.cases(path)
         ]
-    if path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        return [scan for line in lines if line for scan in _search(path.parent / line)]
     if reader := _reader(path):
         return [_file(path, reader)]
     if path.suffix.lower() in _DICOM or dicom.is_dicom(path):

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mbhseg.errors import InputError
+from mbhseg.errors import InputError, disk_errors
 from mbhseg.files import ZIP_EPOCH, atomic_file
 from mbhseg.imaging import geometry
 from mbhseg.imaging.nifti import load_labels, parse_nifti
@@ -52,10 +52,17 @@ def _check_one(path: Path, found: FoundScan) -> Path:
 def pack(folder: str | Path, scans: Sequence[FoundScan], target: str | Path) -> int:
     """Check the label volumes of `folder` and zip them without folders; return their number.
 
-    The zip is written completely or not at all. Raises InputError like `check`.
+    The zip is written completely or not at all. Raises InputError like `check`, and if the zip
+    cannot be written.
     """
+    if Path(target).is_dir():
+        raise InputError(target, "is a folder", "Give the name of a zip file")
     volumes = check(folder, scans)
-    with atomic_file(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+    with (
+        disk_errors(target),
+        atomic_file(target) as partial,
+        zipfile.ZipFile(partial, "w") as archive,
+    ):
         for path in sorted(volumes):
             archive.writestr(zipfile.ZipInfo(path.name, ZIP_EPOCH), path.read_bytes())
     return len(volumes)

@@ -18,6 +18,7 @@ from tests.nn.inference.test_bundle import model_folder
 from tests.volumes import save_nifti
 
 AFFINE = np.diag((-0.5, -0.5, 5.0, 1.0))
+TRANSLATED = np.array([[0, 0, 0, 9.0], *np.zeros((3, 4))])
 TURNED = np.array([[0, 0, 5.0, -30], [0.5, 0, 0, 4], [0, -0.6, 0, 9], [0, 0, 0, 1.0]])
 
 
@@ -70,6 +71,13 @@ def test_a_model_may_be_a_folder_and_several_are_an_ensemble(model, tmp_path):
         (np.zeros((40, 40, 3), complex), AFFINE, "complex128"),
         (np.zeros((40, 40, 3)), np.eye(3), "affine: is no 4 x 4"),
         (np.zeros((40, 40, 3)), np.zeros((4, 4)), "affine: is no 4 x 4"),
+        (np.zeros((40, 40, 3)), "x", "affine: is no 4 x 4"),
+        (np.zeros((40, 40, 3)), None, "affine: is no 4 x 4"),
+        (np.zeros((40, 40, 3)), AFFINE.astype(complex), "affine: is no 4 x 4"),
+        (np.zeros((40, 40, 3)), AFFINE + TRANSLATED.T, "affine: its last row"),
+        (np.zeros((40, 40, 3)), [[1, 0], [0]], "affine: is no array"),
+        ([[1, 2], [3]], AFFINE, "hu: is no array"),
+        (np.ma.masked_less(np.zeros((40, 40, 3)), 0), AFFINE, "hu: is a masked array"),
     ],
 )
 def test_what_is_no_scan_is_refused(model, hu, affine, words):
@@ -92,8 +100,35 @@ def test_unknown_options_and_models_are_refused(model, tmp_path):
         mbhseg.predict(np.zeros(0), AFFINE, model=mbhseg.load_model(model), mirror=True)
     with pytest.raises(InputError, match="no such model folder"):
         mbhseg.load_model(tmp_path / "none")
-    with pytest.raises(InputError, match="names no model"):
-        mbhseg.load_model([])
+
+
+@pytest.mark.parametrize("model", [[], "", [""], None, [None], 5])
+def test_what_names_no_model_is_refused(model):
+    with pytest.raises(InputError, match="model: names no model"):
+        mbhseg.load_model(model)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("postprocess", "no"),
+        ("probabilities", "no"),
+        ("temperature", 2.0),
+        ("fit", "x"),
+        ("fit", np.array(["auto", "tile"])),
+        ("threads", -1),
+        ("threads", 1.5),
+        ("batch_size", 0),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_refused(model, option, value):
+    with pytest.raises(InputError, match=f"^{option}: is "):
+        mbhseg.load_model(model, **{option: value})
+
+
+def test_an_option_may_be_a_number_of_numpy(model):
+    loaded = mbhseg.load_model(model, batch_size=np.int64(2), mirror=np.True_)
+    assert loaded.predict(head(blocks((40, 40, 3))), AFFINE).labels.shape == (40, 40, 3)
 
 
 def test_scores_are_those_of_the_tables():
@@ -128,6 +163,8 @@ def test_what_is_empty_has_no_score(shape):
         (np.full((4, 4, 4), 0.5), "prediction: label 0.5"),
         (np.zeros((4, 4)), r"prediction: .*\(4, 4\)"),
         (np.zeros((4, 4, 4), "U1"), "prediction: "),
+        ([[1, 2], [3]], "prediction: is no array"),
+        (np.ma.masked_equal(np.zeros((4, 4, 4)), 0), "prediction: is a masked array"),
     ],
 )
 def test_what_are_no_labels_is_refused(prediction, words):

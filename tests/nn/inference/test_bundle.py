@@ -95,11 +95,21 @@ def test_what_the_hub_refuses(folder, hub, monkeypatch):
 
 
 def test_names_that_are_no_model(tmp_path):
+    with pytest.raises(InputError, match="names no model"):
+        load([""])
     for name in ("nowhere", "/nowhere/at/all", "./lab/model"):
         with pytest.raises(InputError, match="no such model folder"):
             load([name])
     with pytest.raises(InputError, match=r"has no model\.keras"):
         bundle.publish(tmp_path, "lab/x")
+
+
+@pytest.mark.parametrize("missing", ["model.keras", "run.json"])
+def test_a_folder_without_a_file_of_a_model(tmp_path, missing):
+    folder = model_folder(tmp_path / "A")
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=rf"A: has no {missing}"):
+        load([str(folder)])
 
 
 def spoilt(folder, change=None, member=None):

@@ -1,12 +1,13 @@
 """The command line without a network: what is told, what is suggested, what is imported."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 import mbhseg
-from mbhseg.cli.main import REFUSED, main, parser
+from mbhseg.cli.main import REFUSED, UNREAD, main, parser
 from mbhseg.config.defaults import defaults
 
 HEAVY = ("tensorflow", "keras", "openvino", "numpy", "pandas", "matplotlib", "SimpleITK")
@@ -91,6 +92,68 @@ def test_completion_knows_commands_options_and_choices(capsys, shell):
     script = capsys.readouterr().out
     for word in ("infer", "compare", "doctor", "probabilities", "bfloat16"):
         assert word in script
+
+
+def test_a_reader_that_leaves_is_no_error(repo):
+    command = [sys.executable, "-m", "mbhseg", "completion", "zsh"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            command, cwd=repo, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == UNREAD
+    assert done.stderr == ""
+
+
+def refused(capsys, *words: object) -> str:
+    """The one line that a refused command prints."""
+    assert main([str(word) for word in words]) == REFUSED
+    told = capsys.readouterr().err
+    assert told.startswith("mbhseg: ")
+    assert told.count("\n") == 1
+    return told
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "what"),
+    [
+        (["infer", "", "-m", "model", "-o", "o"], "SCAN", "scan"),
+        (["infer", "a.nii", "", "-m", "model", "-o", "o"], "SCAN", "scan"),
+        (["infer", "a.nii", "-m", "", "-o", "o"], "--model", "model"),
+        (["infer", "a.nii", "-m", "model", "-o", ""], "--out", "folder"),
+        (["submit", "", "-p", "labels", "-o", "a.zip"], "SCAN", "scan"),
+        (["submit", "a.nii", "-p", "", "-o", "a.zip"], "--predictions", "folder"),
+        (["submit", "a.nii", "-p", "labels", "-o", ""], "--out", "file"),
+        (["publish", "", "lab/model"], "DIR", "folder"),
+        (["compare", "results", ""], "RESULTS", "folder"),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(tmp_path, monkeypatch, capsys, words, where, what):
+    monkeypatch.chdir(tmp_path)
+    assert f"{where}: names no {what}" in refused(capsys, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--threads", "-3"),
+        ("--batch-size", "0"),
+        ("--low-confidence", "7"),
+        ("--low-confidence", "nan"),
+    ],
+)
+def test_a_wrong_value_names_its_option(tmp_path, capsys, option, value):
+    words = ("infer", tmp_path, "-m", tmp_path, "-o", tmp_path / "out", f"{option}={value}")
+    assert f"{option}: is {value}" in refused(capsys, *words)
+
+
+def test_a_list_without_lines_names_no_scan(tmp_path, capsys):
+    (tmp_path / "e.txt").write_text("\n")
+    words = ("infer", tmp_path / "e.txt", "-m", tmp_path, "-o", tmp_path / "out")
+    assert "e.txt: names no scan" in refused(capsys, *words)
+    assert not (tmp_path / "out").exists()
 
 
 REQUIRED = ("infer", "scan.nii", "-m", "model", "-o", "out")

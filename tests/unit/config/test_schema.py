@@ -9,6 +9,7 @@ import yaml
 from mbhseg.config import experiments, targets
 from mbhseg.config import schema as settings
 from mbhseg.config.run_names import Run
+from mbhseg.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +249,38 @@ def test_scans_among_the_predictions_are_refused(
                 settings.check(config, schemas)
         else:
             settings.check(config, schemas)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("postprocess", "no", "true or false"),
+        ("temperature", 2.0, "true or false"),
+        ("mirror", 1, "true or false"),
+        ("mirror", None, "true or false"),
+        ("fit", "x", "one of auto, resize, tile"),
+        ("precision", ["int8", "auto"], "one of model, auto"),
+        ("threads", -1, "a whole number from 1"),
+        ("threads", 1.5, "a whole number from 1"),
+        ("threads", 2.0, "a whole number from 1"),
+        ("threads", True, "a whole number from 1"),
+        ("batch_size", 0, "a whole number from 1"),
+        ("low_confidence", 7, "a number from 0 to 1"),
+        ("low_confidence", float("nan"), "a number from 0 to 1"),
+        ("low_confidence", float("inf"), "a number from 0 to 1"),
+    ],
+)
+def test_a_wrong_value_of_a_section_is_named_by_its_key(default, schemas, key, value, wanted):
+    given = default["inference"]
+    settings.check_section("inference", given, schemas)
+    with pytest.raises(InputError) as caught:
+        settings.check_section("inference", given | {key: value}, schemas, lambda key: f"--{key}")
+    assert caught.value.where == f"--{key}"
+    assert repr(value) in caught.value.problem
+    assert wanted in caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.25])
+def test_a_number_may_be_whole(default, schemas, value):
+    given = default["inference"] | {"low_confidence": value}
+    settings.check_section("inference", given, schemas)

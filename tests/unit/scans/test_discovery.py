@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from mbhseg.errors import InputError
 from mbhseg.imaging.nifti import nifti_bytes
-from mbhseg.scans.discovery import find
+from mbhseg.scans.discovery import find, find_some
 from mbhseg.scans.failures import Failure
 from mbhseg.scans.scan import check
 from tests.dicoms import write_multiframe, write_series
@@ -174,6 +174,9 @@ BAD = {
     ),
     "zip": (lambda p: write(p / "x.zip", b"PK"), "not a readable zip"),
     "zip of a broken scan": (lambda p: bad_zip(p / "x.zip"), "not a readable NIfTI volume"),
+    "binary list": (lambda p: write(p / "x.txt", b"\xff\xfe\0"), r"x\.txt: .*UTF-8"),
+    "list of itself": (lambda p: write(p / "x.txt", b"x.txt\n"), r"x\.txt: lists itself"),
+    "too long a name": (lambda p: p / ("x" * 999), r"xx: cannot be read"),
     "list of nothing": (lambda p: write(p / "x.txt", b"nowhere.nii\n"), "no such file or folder"),
 }
 
@@ -197,3 +200,32 @@ def test_bad_scans_end_in_a_line(kind, tmp_path):
     with pytest.raises(InputError, match=said):
         raise InputError(failure.file, failure.what, failure.remedy)
     assert check(found[[scan.name for scan in found].index("good")].read()).name == "good"
+
+
+def test_a_bad_line_of_a_list_leaves_the_others(tmp_path):
+    for name in ("a", "b"):
+        nifti(tmp_path / f"{name}.nii.gz")
+    (tmp_path / "one.txt").write_text("a.nii.gz\nnowhere.nii\ntwo.txt\n")
+    (tmp_path / "two.txt").write_text("one.txt\nb.nii.gz\n")
+    found, failures = find([tmp_path / "one.txt"])
+    assert [scan.name for scan in found] == ["a", "b"]
+    assert [(failure.case, Path(failure.file).name) for failure in failures] == [
+        ("nowhere", "nowhere.nii"),
+        ("one.txt", "one.txt"),
+    ]
+    assert "no such file" in failures[0].what
+    assert "lists itself" in failures[1].what
+    assert "two.txt" in failures[1].remedy
+
+
+@pytest.mark.parametrize("inputs", [[], [""], ["a.nii", ""]])
+def test_no_input_names_no_scan(inputs):
+    with pytest.raises(InputError, match="names no scan"):
+        find_some(inputs)
+
+
+def test_a_list_without_lines_names_no_scan(tmp_path):
+    empty = write(tmp_path / "x.txt", b"\n \n")
+    with pytest.raises(InputError, match=r"x\.txt: names no scan"):
+        find_some([empty])
+    assert [scan.name for scan in find_some([empty, nifti(tmp_path / "a.nii")])[0]] == ["a"]

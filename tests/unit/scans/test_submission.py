@@ -71,3 +71,14 @@ def test_refuses_an_entry_that_does_not_fit(entry, change, said):
 def test_refuses_to_check_against_nothing(entry):
     with pytest.raises(InputError, match=r"labels: no scan to check"):
         pack(entry / "labels", [], entry / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("scans", "scans: is a folder"), ("file/a.zip", "cannot be written")]
+)
+def test_refuses_a_zip_that_cannot_be_written(entry, target, said):
+    (entry / "file").touch()
+    before = sorted(entry.rglob("*"))
+    with pytest.raises(InputError, match=said):
+        pack(entry / "labels", scans(entry), entry / target)
+    assert sorted(entry.rglob("*")) == before
