@@ -76,7 +76,7 @@ def test_a_killed_training_goes_on_with_the_same_command(tmp_path, longer):
     engine.wait()
     killed.snakemake("--unlock", config=longer)
     killed.snakemake(f"{RUN}/model.keras", config=longer)
-    assert f"process {trainer} trains this run still" in (killed.root / LOG).read_text()
+    assert f"process {trainer} is still training this run" in (killed.root / LOG).read_text()
 
     for name in ("model.keras", "history.csv", "curves.png", "events.out.tfevents"):
         assert sha256(killed.root / RUN / name) == sha256(through.root / RUN / name), name
